@@ -1,0 +1,192 @@
+//! The audit trail: what happened, one JSON record a line, written by a thread of its own.
+//!
+//! Records go through a bounded queue. Those that must not be lost (logins, writes, commands) wait
+//! until they are on disk; the rest are written in batches. JSON strings escape every control
+//! character, so that no input can begin a line of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+
+/// How many records may wait for the writer.
+const QUEUE: usize = 8192;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Record {
+    /// When, in UTC.
+    pub at: String,
+    /// What, in dotted words: `login.code`, `decision`, `session.revoke`, `reload.policy` …
+    pub event: &'static str,
+    /// How it ended: `ok`, `allow`, `deny`, `wrong_code` …
+    pub result: String,
+    /// User.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The user's company.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub company: Option<String>,
+    /// Client address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The request that did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Method and normalised path, without the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Resources judged, such as `Project::1`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// Deciding rule as `file:line`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Digest of the policy set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Anything more, for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Record {
+    /// A record of an event at a moment.
+    #[must_use]
+    pub fn new(at: Timestamp, event: &'static str, result: impl Into<String>) -> Self {
+        Self {
+            at: at.rfc3339(),
+            event,
+            result: result.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a record could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit trail cannot be written")]
+pub struct AuditError;
+
+/// The way into the trail.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    queue: SyncSender<Entry>,
+}
+
+struct Entry {
+    record: Record,
+    durable: Option<oneshot::Sender<()>>,
+}
+
+impl Audit {
+    /// Opens the trail in a folder, which is made if missing, and starts its writer.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the folder or file.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(dir.join("audit.jsonl"))?;
+        let (queue, entries) = sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || write_all(file, &entries))?;
+        Ok(Self { queue })
+    }
+
+    /// Queues a record that need not be on disk before its request goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] if the writer is gone or so far behind that its queue is full.
+    pub fn note(&self, record: Record) -> Result<(), AuditError> {
+        self.queue
+            .try_send(Entry {
+                record,
+                durable: None,
+            })
+            .map_err(|_| AuditError)
+    }
+
+    /// Keeps a record, and returns when it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] if it could not be written; then what it records must not take effect.
+    pub async fn keep(&self, record: Record) -> Result<(), AuditError> {
+        let (durable, done) = oneshot::channel();
+        let mut entry = Entry {
+            record,
+            durable: Some(durable),
+        };
+        loop {
+            match self.queue.try_send(entry) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err(AuditError),
+                Err(TrySendError::Full(back)) => entry = back,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        done.await.map_err(|_| AuditError)
+    }
+}
+
+/// Writes what is queued in batches: one flush and one sync for all that waited together.
+fn write_all(mut file: File, entries: &Receiver<Entry>) {
+    let mut lines = Vec::new();
+    let mut waiting = Vec::new();
+    while let Ok(first) = entries.recv() {
+        let batch = std::iter::once(first).chain(entries.try_iter().take(QUEUE));
+        for entry in batch {
+            if serde_json::to_writer(&mut lines, &entry.record).is_ok() {
+                lines.push(b'\n');
+                waiting.extend(entry.durable);
+            }
+        }
+        let written = file.write_all(&lines).and_then(|()| {
+            if waiting.is_empty() {
+                Ok(())
+            } else {
+                file.sync_data()
+            }
+        });
+        match written {
+            Ok(()) => waiting.drain(..).for_each(|durable| drop(durable.send(()))),
+            Err(error) => {
+                tracing::error!(%error, "audit records could not be written");
+                // Dropping the senders tells those who wait.
+                waiting.clear();
+            }
+        }
+        lines.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kept_record_is_one_line_on_disk_whatever_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(dir.path()).unwrap();
+        let mut record = Record::new(Timestamp::from_millis(0), "login.email", "ok");
+        record.detail = Some("a\nb\u{2028}\"c".to_owned());
+        audit.keep(record).await.unwrap();
+        let text = std::fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["detail"], "a\nb\u{2028}\"c");
+    }
+}

@@ -1,0 +1,304 @@
+//! The configuration: as written ([`written`]), then resolved (this page).
+//!
+//! A [`Config`] is what the rest of the house sees: every default filled in, every path made
+//! absolute against the working directory, every reference to a
+//! secret checked, every cross-reference (a listener's `tls`, a route's upstream) found. Nothing
+//! below reads the environment or a file again to learn what was meant.
+
+pub mod fault;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::secret::{MasterKey, Secret};
+
+/// Everything that was asked for, with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub source: PathBuf,
+    /// What people type into their browsers.
+    pub public_url: PublicUrl,
+    /// Further host names (lower case, no port) that are answered like the public URL's.
+    pub hosts: Vec<String>,
+    /// Origins besides our own from which unsafe requests are taken, such as `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// Path prefix of the gateway's own pages, `/.portvakt` by default; never ends with `/`.
+    pub prefix: String,
+    /// Threads that serve requests, each with its own listener and upstream pool; at least 1.
+    pub workers: usize,
+    /// Addresses we accept on; at least one.
+    pub listeners: Vec<Listener>,
+    /// Named sets of certificates.
+    pub tls: BTreeMap<String, Tls>,
+    /// Where state lives.
+    pub store: Store,
+    /// The master key, where it was given; the embedded store makes one otherwise.
+    pub master_key: Option<MasterKey>,
+    /// Who exists.
+    pub directory: Directory,
+    /// How codes travel.
+    pub sms: Sms,
+    /// How long sessions live.
+    pub session: Session,
+    /// What a login may cost an attacker.
+    pub login: Login,
+    /// The services we forward to, in order; at least one. The first is the default.
+    pub upstreams: Vec<Upstream>,
+    /// The policy set.
+    pub policy: Policy,
+    /// The listener for ops.
+    pub admin: Admin,
+    /// What one client may cost.
+    pub limits: Limits,
+    /// What is written down.
+    pub log: Log,
+    /// The audit trail.
+    pub audit: Audit,
+}
+
+/// The public URL, in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// `https`, or `http` behind nothing but a loopback test.
+    pub scheme: String,
+    /// Host name, lower case, without a trailing dot.
+    pub host: String,
+    /// Port, where it is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl PublicUrl {
+    /// The origin (RFC 6454, section 6.2), such as `https://localhost:8443`; also the assertion's `iss`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority())
+    }
+
+    /// Host, with the port where it is not the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone(),
+        }
+    }
+}
+
+/// An address we accept on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Which of [`Config::tls`]; `None` behind a router that terminates TLS.
+    pub tls: Option<String>,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections open with a PROXY protocol header.
+    pub proxy_protocol: bool,
+}
+
+/// One named set of certificates, chosen by SNI; the first is the default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one pair.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// A certificate chain and its private key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Leaf first.
+    pub chain: PathBuf,
+    /// PKCS #8, SEC 1 or PKCS #1.
+    pub key: PathBuf,
+}
+
+/// Where state lives.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// One file beside the gateway.
+    Embedded {
+        /// The redb file; its folder is made if missing.
+        path: PathBuf,
+    },
+}
+
+/// Who exists.
+#[derive(Clone, Debug)]
+pub enum Directory {
+    /// A TOML file of companies and users.
+    File {
+        /// Reloaded when it changes.
+        path: PathBuf,
+    },
+}
+
+/// How codes travel.
+#[derive(Clone, Debug)]
+pub enum Sms {
+    /// Prints and keeps messages: for development on loopback only.
+    Outbox,
+}
+
+/// How long sessions live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Without a request; default 1 h.
+    pub idle: Duration,
+    /// Since login; default 24 h.
+    pub absolute: Duration,
+}
+
+/// What a login may cost an attacker: the numbers of rings 1 and 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// How long a code lives; default 5 min.
+    pub code_lifetime: Duration,
+    /// Comparisons per challenge; default 3.
+    pub attempts_per_challenge: u32,
+    /// Live challenges on an account's unknown lane; default 3.
+    pub live_challenges: u32,
+    /// Failed comparisons per account from unknown devices; default 5 in 24 h and 20 in 30 days.
+    pub unknown_device: Vec<Window>,
+    /// Failed comparisons per device and account; default 10 in 24 h and 30 in 30 days.
+    pub known_device: Vec<Window>,
+    /// How long a device is remembered; default 180 days.
+    pub device_lifetime: Duration,
+    /// The tick on which the login's answers leave; default 50 ms.
+    pub answer_tick: Duration,
+}
+
+/// A budget's window: at most `limit` in any stretch of `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How many.
+    pub limit: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
+/// A service we forward to.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name; the assertion's `aud`.
+    pub name: String,
+    /// At least one endpoint.
+    pub endpoints: Vec<Endpoint>,
+    /// `Host` to send; `None` passes the client's.
+    pub host: Option<String>,
+    /// Header templates, name (lower case) and value, in order.
+    pub headers: Vec<HeaderTemplate>,
+    /// Whether runs of `/` are merged instead of refused.
+    pub merge_slashes: bool,
+    /// For a connection to stand; default 3 s.
+    pub connect_timeout: Duration,
+    /// From the request's end to the response's head; default 30 s.
+    pub response_timeout: Duration,
+    /// For a body to make progress; default 60 s.
+    pub idle_timeout: Duration,
+    /// Connections kept open without a request, per worker and endpoint; default 32.
+    pub keep_idle: usize,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address, as written.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// A header that the gateway sets on requests to an upstream.
+#[derive(Clone, Debug)]
+pub struct HeaderTemplate {
+    /// Lower-case name.
+    pub name: http::HeaderName,
+    /// What it carries.
+    pub parts: Vec<TemplatePart>,
+}
+
+/// A piece of a header's value.
+#[derive(Clone, Debug)]
+pub enum TemplatePart {
+    /// As it stands.
+    Literal(String),
+    /// A secret by reference, such as an upstream's API key.
+    Secret(Secret),
+    /// `{user.id}`
+    UserId,
+    /// `{user.email}`
+    UserEmail,
+    /// `{user.name}`
+    UserName,
+    /// `{user.login}`
+    UserLogin,
+    /// `{user.roles}`, joined by commas.
+    UserRoles,
+    /// `{company.id}`
+    CompanyId,
+    /// `{company.name}`
+    CompanyName,
+    /// `{assertion}`: the signed assertion.
+    Assertion,
+}
+
+/// The policy set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Whether a set that is not proved may not take effect.
+    pub require_proof: bool,
+}
+
+/// The listener for ops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Metrics, health, outbox.
+    pub bind: SocketAddr,
+    /// Unix socket for the commands, mode 0600.
+    pub socket: PathBuf,
+}
+
+/// What one client may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head; default 32 KiB; beyond: `431`.
+    pub header_bytes: usize,
+    /// Fields in a request's head; default 100; beyond: `431`.
+    pub header_count: usize,
+    /// Bytes of a body that streams through, where the route names no limit; default 2 GiB; beyond: `413`.
+    pub body_bytes: u64,
+    /// For the TLS handshake; default 10 s.
+    pub handshake_timeout: Duration,
+    /// For a request's head; default 10 s.
+    pub header_timeout: Duration,
+    /// For a body to make progress, either way; default 60 s.
+    pub body_timeout: Duration,
+    /// Connections at once, per worker; default 10,000.
+    pub connections: usize,
+    /// Streams at once per HTTP/2 connection; default 100.
+    pub streams: u32,
+    /// How long a drain waits at `SIGTERM`; default 30 s.
+    pub drain: Duration,
+}
+
+/// What is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// One JSON line per request here; `None` is standard output.
+    pub access: Option<PathBuf>,
+}
+
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Folder of its segments; default beside the store.
+    pub dir: PathBuf,
+}

@@ -1,0 +1,66 @@
+//! The directory: which companies and users exist, and where their codes go.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::principal::{EmailAddress, Principal, UserId};
+
+/// A directory that everyone shares.
+pub type SharedDirectory = Arc<dyn Directory>;
+
+/// A user with what only the login needs.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The user.
+    pub principal: Arc<Principal>,
+    /// Where codes go.
+    pub phone: PhoneNumber,
+}
+
+/// A telephone number in E.164, such as `+4790000001`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(Arc<str>);
+
+impl PhoneNumber {
+    /// Reads `+` and 8 to 15 digits, the first not zero (ITU-T E.164, section 6.2).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('+')?;
+        let fits = (8..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|b| b.is_ascii_digit());
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The whole number, for the one who sends to it.
+    #[must_use]
+    pub fn as_e164(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PhoneNumber(..)")
+    }
+}
+
+/// Why nobody can be found just now. Whoever sees it refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("the directory is unavailable: {0}")]
+pub struct DirectoryError(pub String);
+
+/// Who exists.
+#[async_trait]
+pub trait Directory: Send + Sync + fmt::Debug {
+    /// The user with this address, suspended or not.
+    async fn by_email(&self, email: &EmailAddress) -> Result<Option<Arc<Person>>, DirectoryError>;
+
+    /// The user with this identifier, suspended or not.
+    async fn by_id(&self, id: &UserId) -> Result<Option<Arc<Person>>, DirectoryError>;
+
+    /// A number that changes whenever what was found before may no longer be so.
+    fn generation(&self) -> u64;
+}

@@ -1,0 +1,157 @@
+//! What Prometheus scrapes, under the field's names. Label sets are bounded: no path, user,
+//! address or identifier is ever a label.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Every family of metrics, registered once.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests by `route` (its `match`, or `own`, `none`), `method` class (`read`, `write`) and `status`.
+    pub requests: IntCounterVec,
+    /// Seconds that the gateway itself added to a request: all but the upstream's part.
+    pub own_seconds: Histogram,
+    /// Seconds from forwarding a request to the upstream's response head, by `upstream`.
+    pub upstream_seconds: HistogramVec,
+    /// Upstream failures by `upstream` and `kind` (`connect`, `closed`, `timeout`, `protocol`).
+    pub upstream_errors: IntCounterVec,
+    /// Decisions by `verdict` and `rule` (`file:line`, or `default`).
+    pub decisions: IntCounterVec,
+    /// Facts look-ups by `result` (`hit`, `miss`, `negative`, `error`).
+    pub facts: IntCounterVec,
+    /// Login steps by `step` (`email`, `code`, `resend`, `logout`) and `result`.
+    pub logins: IntCounterVec,
+    /// Codes handed to a provider, by `provider` and `result`.
+    pub codes_sent: IntCounterVec,
+    /// Sessions live in this gateway's store.
+    pub sessions_live: IntGauge,
+    /// Reloads by `what` (`certificates`, `directory`, `policy`) and `result` (`ok`, `failed`).
+    pub reloads: IntCounterVec,
+    /// Whether the last reload of `what` failed (1) or not (0).
+    pub reload_failed: IntGaugeVec,
+    /// Moment at which the certificate `name` ends, seconds since the Unix epoch.
+    pub certificate_not_after: IntGaugeVec,
+    /// Connections open on public listeners.
+    pub connections: IntGauge,
+    /// Access log lines dropped because the writer fell behind.
+    pub log_dropped: prometheus::IntCounter,
+}
+
+impl Metrics {
+    /// Registers every family.
+    ///
+    /// # Errors
+    ///
+    /// If two families share a name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let own_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "portvakt_request_overhead_seconds",
+                "Seconds that the gateway itself added to a request",
+            )
+            .buckets(vec![
+                2.5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0,
+            ]),
+        )?;
+        registry.register(Box::new(own_seconds.clone()))?;
+        let upstream_seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "portvakt_upstream_response_seconds",
+                "Seconds from forwarding a request to the head of the upstream's response",
+            ),
+            &["upstream"],
+        )?;
+        registry.register(Box::new(upstream_seconds.clone()))?;
+        let log_dropped = prometheus::IntCounter::new(
+            "portvakt_access_log_dropped_total",
+            "Access log lines dropped because the writer fell behind",
+        )?;
+        registry.register(Box::new(log_dropped.clone()))?;
+        Ok(Self {
+            requests: counters(
+                "portvakt_http_requests_total",
+                "Requests by route, method class and status",
+                &["route", "method", "status"],
+            )?,
+            own_seconds,
+            upstream_seconds,
+            upstream_errors: counters(
+                "portvakt_upstream_errors_total",
+                "Requests that the upstream did not answer",
+                &["upstream", "kind"],
+            )?,
+            decisions: counters(
+                "portvakt_policy_decisions_total",
+                "Decisions by verdict and deciding rule",
+                &["verdict", "rule"],
+            )?,
+            facts: counters(
+                "portvakt_facts_lookups_total",
+                "Facts look-ups by result",
+                &["result"],
+            )?,
+            logins: counters(
+                "portvakt_login_steps_total",
+                "Login steps by result",
+                &["step", "result"],
+            )?,
+            codes_sent: counters(
+                "portvakt_codes_sent_total",
+                "Codes handed to a provider",
+                &["provider", "result"],
+            )?,
+            sessions_live: gauge("portvakt_sessions_live", "Sessions that are live")?,
+            reloads: counters(
+                "portvakt_reloads_total",
+                "Reloads by result",
+                &["what", "result"],
+            )?,
+            reload_failed: gauges(
+                "portvakt_reload_failed",
+                "Whether the last reload failed and the state before it is in force",
+                &["what"],
+            )?,
+            certificate_not_after: gauges(
+                "portvakt_certificate_not_after_timestamp_seconds",
+                "Moment at which a certificate ends",
+                &["name"],
+            )?,
+            connections: gauge(
+                "portvakt_connections",
+                "Connections open on public listeners",
+            )?,
+            log_dropped,
+            registry,
+        })
+    }
+
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    ///
+    /// If a family cannot be written as text.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        String::from_utf8(out).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}

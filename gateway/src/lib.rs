@@ -14,16 +14,6 @@
 //! | 1 | [`config`]: as written, then resolved |
 //! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`body`]: words that everyone uses |
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )
-)]
-
 pub mod audit;
 pub mod body;
 pub mod client;

@@ -162,7 +162,9 @@ fn write_all(mut file: File, entries: &Receiver<Entry>) {
             }
         });
         match written {
-            Ok(()) => waiting.drain(..).for_each(|durable| drop(durable.send(()))),
+            Ok(()) => waiting.drain(..).for_each(|durable| {
+                let _ = durable.send(());
+            }),
             Err(error) => {
                 tracing::error!(%error, "audit records could not be written");
                 // Dropping the senders tells those who wait.

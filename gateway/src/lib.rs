@@ -25,3 +25,4 @@ pub mod principal;
 pub mod secret;
 pub mod store;
 pub mod target;
+pub mod upstream;

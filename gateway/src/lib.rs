@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod metrics;
+pub mod policy;
 pub mod principal;
 pub mod secret;
 pub mod store;

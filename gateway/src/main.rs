@@ -1,4 +1,4 @@
-//! The `portvakt` command.
+//! The command `portvakt`.
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod limit;
 pub mod metrics;
 pub mod principal;
 pub mod secret;

@@ -24,5 +24,6 @@ pub mod limit;
 pub mod metrics;
 pub mod principal;
 pub mod secret;
+pub mod session;
 pub mod store;
 pub mod target;

@@ -256,8 +256,8 @@ impl Sessions {
             }
         };
         life.touch(now);
-        // Someone may have ended it while store and directory were asked.
-        if life.is_ended() {
+        // It may have been ended, or run out, while store and directory were asked.
+        if !session.is_live() {
             self.cache.remove_if(&id, |cached| cached.is_of(life));
             return Ok(None);
         }

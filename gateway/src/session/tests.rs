@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::testing::{HOUR, House, MILLISECOND, START, principal};
 use super::{Session, SessionError};
+use crate::clock::Clock;
 use crate::principal::UserId;
 use crate::secret::BearerId;
 use crate::store::{SessionRecord, Whose};
@@ -145,6 +146,29 @@ async fn the_absolute_limit_ends_a_busy_session_to_the_millisecond() {
     assert!(!held.is_live());
     assert!(!house.opens(&id).await);
     assert!(is_told(&held).await);
+}
+
+#[tokio::test]
+async fn a_session_that_runs_out_while_it_is_looked_up_is_not_found() {
+    let house = House::new();
+    let id = house.log_in("kari");
+    house.clock.advance(HOUR * 24 - MILLISECOND);
+    let now = house.clock.now();
+    house
+        .store
+        .sessions
+        .lock()
+        .unwrap()
+        .get_mut(&id.hash())
+        .unwrap()
+        .last_seen = now;
+    let gate = house.directory.close_gate();
+    let (sessions, cookie) = (house.sessions.clone(), id.clone());
+    let find = tokio::spawn(async move { sessions.find(&cookie).await });
+    gate.reached().await;
+    house.clock.advance(MILLISECOND);
+    gate.open();
+    assert!(find.await.unwrap().unwrap().is_none());
 }
 
 #[tokio::test]

@@ -76,14 +76,7 @@ impl Model {
     pub(super) fn seeded() -> Self {
         let mut inner = Inner::default();
         for (user, company, name, description, tasks) in SEED {
-            let number = inner.insert(
-                name,
-                description,
-                Owner {
-                    user: user,
-                    company: company,
-                },
-            );
+            let number = inner.insert(name, description, Owner { user, company });
             for (title, done) in *tasks {
                 inner.insert_task(number, title, *done);
             }

@@ -129,20 +129,35 @@ impl Fault {
         Some(format!("{}:{line}:{column}", source.path().display()))
     }
 
-    /// The whole report for a terminal, with the offending line.
+    /// Where it begins in its text, in bytes; faults without a place come first.
+    pub(super) fn start(&self) -> usize {
+        self.place.as_ref().map_or(0, |(_, span)| span.start)
+    }
+
+    /// The whole report for a terminal: `file:line:column: message`, the offending line, and help.
     #[must_use]
     pub fn report(&self) -> String {
-        let handler =
-            miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor());
-        let mut out = String::new();
-        if let Some(location) = self.location() {
-            out.push_str(&location);
-            out.push_str(": ");
-            out.push_str(&self.message);
+        let kind = if self.warning { "warning: " } else { "" };
+        let mut out = match self.location() {
+            Some(location) => format!("{location}: {kind}{}\n", self.message),
+            None => format!("{kind}{}\n", self.message),
+        };
+        let theme = miette::GraphicalTheme::unicode_nocolor();
+        let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(100);
+        let mut excerpt = String::new();
+        if self.place.is_some() && handler.render_report(&mut excerpt, self).is_ok() {
+            // What miette puts before the excerpt is the message once more.
+            let start = excerpt.find('╭').unwrap_or(0);
+            let line = excerpt.get(..start).and_then(|before| before.rfind('\n'));
+            out.push_str(
+                excerpt
+                    .get(line.map_or(0, |at| at + 1)..)
+                    .unwrap_or_default(),
+            );
+        } else if let Some(help) = &self.help {
+            out.push_str("  help: ");
+            out.push_str(help);
             out.push('\n');
-        }
-        if handler.render_report(&mut out, self).is_err() {
-            out.push_str(&self.message);
         }
         out
     }

@@ -6,15 +6,52 @@
 //! below reads the environment or a file again to learn what was meant.
 
 pub mod fault;
+mod resolve;
+mod schema;
+pub mod secret_ref;
+mod shape;
+mod template;
+#[cfg(test)]
+mod tests;
+mod values;
+pub mod written;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::fault::{Fault, Source};
+pub use self::schema::json_schema;
+pub use self::values::{is_loopback_host, nearest};
 use crate::secret::{MasterKey, Secret};
+
+/// Reads and resolves a configuration file; with it come the warnings.
+///
+/// `env` looks up environment variables: [`environment`] in earnest, a closure in tests.
+///
+/// # Errors
+///
+/// Every fault there is, in the order of the file, warnings among them.
+pub fn load(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+    let source = Source::read(path).map_err(|fault| vec![fault])?;
+    resolve::resolve(path, source.text(), resolve::Surroundings::here(env))
+}
+
+/// Looks up a variable in this process's environment.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the environment is read"
+)]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// Everything that was asked for, with defaults filled in.
 #[derive(Clone, Debug)]
@@ -66,7 +103,7 @@ pub struct Config {
 pub struct PublicUrl {
     /// `https`, or `http` behind nothing but a loopback test.
     pub scheme: String,
-    /// Host name, lower case, without a trailing dot.
+    /// Host name, lower case, without a trailing dot; an IPv6 address in brackets.
     pub host: String,
     /// Port, where it is not the scheme's own.
     pub port: Option<u16>,
@@ -208,7 +245,7 @@ pub struct Upstream {
 /// One address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Host name or address, as written.
+    /// Host name or address; an IPv6 address without its brackets.
     pub host: String,
     /// Port.
     pub port: u16,

@@ -1,0 +1,189 @@
+//! Where things are: `[store]`, `[directory]`, `[sms]`, `[policy]`, `[admin]`, `[keys]`, `[log]`
+//! and `[audit]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::super::secret_ref::SecretRef;
+use super::super::values::{is_loopback_host, nearest};
+use super::super::written::{self, At, Hidden, Written};
+use super::super::{Admin, Audit, Directory, Listener, Log, Policy, PublicUrl, Sms, Store};
+use super::Resolver;
+use super::listeners::overlap;
+use crate::secret::MasterKey;
+
+impl Resolver<'_> {
+    pub(super) fn store(&mut self, written: &written::Store) -> Store {
+        self.kind("store.kind", written.kind.as_ref(), "embedded", &["redis"]);
+        Store::Embedded {
+            path: self.path("store.path", written.path.as_ref(), "state/portvakt.redb"),
+        }
+    }
+
+    pub(super) fn audit(&mut self, written: &written::Audit, store: &Store) -> Audit {
+        let Store::Embedded { path } = store;
+        let beside = path.with_file_name("audit");
+        Audit {
+            dir: match &written.dir {
+                Some(at) => self.path("audit.dir", Some(at), ""),
+                None => beside,
+            },
+        }
+    }
+
+    pub(super) fn directory(&mut self, written: Option<&written::Directory>) -> Directory {
+        let (kind, path) = written.map_or((None, None), |it| (it.kind.as_ref(), it.path.as_ref()));
+        self.kind("directory.kind", kind, "file", &["postgres"]);
+        Directory::File {
+            path: self.path("directory.path", path, "config/directory.toml"),
+        }
+    }
+
+    pub(super) fn sms(&mut self, written: Option<&written::Sms>, url: &PublicUrl) -> Sms {
+        let Some(at) = written.and_then(|sms| sms.kind.as_ref()) else {
+            return Sms::Outbox;
+        };
+        self.kind("sms.kind", Some(at), "outbox", &["twilio", "webhook"]);
+        if at.get() == "outbox" && !is_loopback_host(&url.host) {
+            self.fault(
+                at.span(),
+                format!(
+                    "`sms.kind` is `outbox`, but `public_url` is `{}`: anyone at the admin listener could read codes",
+                    url.origin()
+                ),
+                "the outbox is for development: make `public_url` a `localhost` one",
+            );
+        }
+        Sms::Outbox
+    }
+
+    /// What `kind` may be: the one that is built; those that are planned get an answer of their own.
+    fn kind(&mut self, key: &str, written: Option<&At<String>>, built: &str, planned: &[&str]) {
+        let Some(at) = written.filter(|at| at.get() != built) else {
+            return;
+        };
+        let text = at.get();
+        if planned.contains(&text.as_str()) {
+            self.fault(
+                at.span(),
+                format!("`{key}` is `{text}`, which is not built yet in this version"),
+                format!("this version has `{built}`"),
+            );
+            return;
+        }
+        let help = match nearest(text, [built]) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("this version has `{built}`"),
+        };
+        self.fault(
+            at.span(),
+            format!("`{key}` is `{text}`, which is unknown"),
+            help,
+        );
+    }
+
+    pub(super) fn master_key(&mut self, written: Option<&Hidden>) -> Option<MasterKey> {
+        let at = written?;
+        let reference = match SecretRef::parse(at.expose()) {
+            Ok(reference) => reference,
+            Err(literal) => {
+                self.fault(
+                    at.span(),
+                    format!("`keys.master`: {literal}"),
+                    "put the key into a file or variable that only the gateway may read, and make a new one: this one was written down",
+                );
+                return None;
+            }
+        };
+        let read = reference
+            .read(self.around.env)
+            .map_err(|error| error.to_string())
+            .and_then(|secret| {
+                MasterKey::parse(secret.expose_text().unwrap_or_default())
+                    .map_err(|error| error.to_string())
+            });
+        match read {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.fault(
+                    at.span(),
+                    format!("`keys.master`: {error}"),
+                    "`openssl rand -hex 32` makes one",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn policy(&mut self, written: &written::Policy) -> Policy {
+        let require_proof = written.require_proof.as_ref();
+        if let Some(at) = require_proof.filter(|at| *at.get()) {
+            // Accepting it silently would promise what nobody keeps.
+            self.fault(
+                at.span(),
+                "`policy.require_proof` is `true`, but proofs are not built yet in this version",
+                "leave it out for now",
+            );
+        }
+        Policy {
+            dir: self.path("policy.dir", written.dir.as_ref(), "policies"),
+            require_proof: require_proof.is_some_and(|at| *at.get()),
+        }
+    }
+
+    pub(super) fn admin(&mut self, written: &Written, listeners: &[Listener]) -> Admin {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
+        let at = written.admin.bind.as_ref();
+        let bind = at
+            .and_then(|at| self.address("admin.bind", at))
+            .unwrap_or(default);
+        let span = at.map_or(0..0, At::span);
+        if let Some(other) = listeners.iter().find(|other| overlap(other.bind, bind)) {
+            self.fault(
+                span.clone(),
+                format!(
+                    "the admin listener `{bind}` is in the way of the listener `{}`",
+                    other.bind
+                ),
+                "give `admin.bind` a port of its own",
+            );
+        }
+        let outbox = written
+            .sms
+            .as_ref()
+            .and_then(|sms| sms.kind.as_ref())
+            .is_some_and(|kind| kind.get() == "outbox");
+        if !bind.ip().is_loopback() {
+            let message = format!("`admin.bind` is `{bind}`, which other machines can reach");
+            if outbox {
+                self.fault(
+                    span,
+                    message,
+                    "with the outbox, codes are read there: bind to `127.0.0.1`",
+                );
+            } else {
+                self.warn(
+                    span,
+                    message,
+                    "metrics and health are for ops only: see that a firewall stands before it",
+                );
+            }
+        }
+        Admin {
+            bind,
+            socket: self.path(
+                "admin.socket",
+                written.admin.socket.as_ref(),
+                "state/admin.sock",
+            ),
+        }
+    }
+
+    pub(super) fn log(&mut self, written: &written::Log) -> Log {
+        Log {
+            access: written
+                .access
+                .as_ref()
+                .map(|at| self.path("log.access", Some(at), "")),
+        }
+    }
+}

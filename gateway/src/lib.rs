@@ -16,11 +16,13 @@
 
 pub mod audit;
 pub mod body;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod metrics;
+pub mod policy;
 pub mod principal;
 pub mod secret;
 pub mod store;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The command `portvakt`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portvakt::cli::main()
+}

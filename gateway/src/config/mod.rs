@@ -25,6 +25,7 @@ use ipnet::IpNet;
 
 use self::fault::{Fault, Source};
 pub use self::schema::json_schema;
+pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
 use crate::secret::{MasterKey, Secret};
 
@@ -39,8 +40,22 @@ pub fn load(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
-    let source = Source::read(path).map_err(|fault| vec![fault])?;
-    resolve::resolve(path, source.text(), resolve::Surroundings::here(env))
+    match examine(path, env) {
+        (Some(config), faults) if faults.iter().all(Fault::is_warning) => Ok((config, faults)),
+        (_, faults) => Err(faults),
+    }
+}
+
+/// As [`load`], but a file with faults gives what could be understood of it, to look for faults
+/// in what it points at: never to run.
+pub(crate) fn examine(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> (Option<Config>, Vec<Fault>) {
+    match Source::read(path) {
+        Ok(source) => resolve::resolve(path, source.text(), resolve::Surroundings::here(env)),
+        Err(fault) => (None, vec![fault]),
+    }
 }
 
 /// Looks up a variable in this process's environment.

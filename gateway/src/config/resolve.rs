@@ -52,27 +52,28 @@ impl fmt::Debug for Surroundings<'_> {
 }
 
 /// Reads and resolves a text. The faults, warnings among them, stand in the order of the text.
+/// What comes with faults is no configuration to run: it only says where to look for more faults.
 pub(super) fn resolve(
     path: &Path,
     text: &str,
     around: Surroundings<'_>,
-) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+) -> (Option<Config>, Vec<Fault>) {
     let (mut table, errors) = DeTable::parse_recoverable(text);
     let shown = secret_ref::masked(text, table.get_ref(), errors.is_empty());
     let source = Source::new(path, shown);
     if !errors.is_empty() {
         // What stands where in a text that is not TOML is a guess: say no more than is known.
-        return Err(errors
+        let faults = errors
             .iter()
-            .map(|error| source.fault(error.span().unwrap_or(0..0), error.message()))
-            .collect());
+            .map(|error| source.fault(error.span().unwrap_or(0..0), error.message()));
+        return (None, faults.collect());
     }
     let findings = shape::check(&mut table, super::schema::shared(), &source);
     let written: Written = match serde::Deserialize::deserialize(toml::Deserializer::from(table)) {
         Ok(written) => written,
         Err(error) => {
             let fault = source.fault(error.span().unwrap_or(0..0), error.message());
-            return Err(findings.faults.into_iter().chain([fault]).collect());
+            return (None, findings.faults.into_iter().chain([fault]).collect());
         }
     };
     let mut resolver = Resolver {
@@ -84,11 +85,7 @@ pub(super) fn resolve(
     let config = resolver.config(path, &written);
     let mut faults = resolver.faults;
     faults.sort_by_key(Fault::start);
-    if faults.iter().all(Fault::is_warning) {
-        Ok((config, faults))
-    } else {
-        Err(faults)
-    }
+    (Some(config), faults)
 }
 
 /// Collects faults while it resolves. Rules on keys are in the rooms below, by table.

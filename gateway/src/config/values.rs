@@ -104,7 +104,7 @@ pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), OriginErr
 
 /// A host as a client's `Host` has it: lower case, ASCII, no trailing dot; an IPv6 address in
 /// brackets.
-pub(super) fn host_name(text: &str) -> Option<String> {
+pub(crate) fn host_name(text: &str) -> Option<String> {
     if let Some(inner) = text.strip_prefix('[') {
         let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
         return Some(format!("[{address}]"));

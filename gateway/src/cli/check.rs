@@ -1,0 +1,319 @@
+//! `portvakt check`: everything that is wrong, without starting anything.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::client::verify_server_name;
+use rustls::pki_types::ServerName;
+use rustls::server::ParsedCertificate;
+
+use super::certs::details::{Details, PairError, read_pair};
+use super::{ConfigFile, complain, now, report, say, say_json};
+use crate::clock::Timestamp;
+use crate::config::fault::Fault;
+use crate::config::{self, CertificateFiles, Config, Login};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+    /// Print the JSON Schema of the configuration instead
+    #[arg(long)]
+    print_schema: bool,
+}
+
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
+    if args.print_schema {
+        return say_json(&config::json_schema());
+    }
+    let path = &args.config.path;
+    let (config, faults) = examine(path, &config::environment, now());
+    report(&faults);
+    let warnings = faults.iter().filter(|fault| fault.is_warning()).count();
+    let errors = faults.len() - warnings;
+    match config {
+        Some(config) if errors == 0 => {
+            say(&summary(&config, warnings));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            complain(&format!(
+                "{}: {}, {}\n",
+                path.display(),
+                counted(errors, "fault"),
+                counted(warnings, "warning")
+            ));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration and with what it points at.
+fn examine(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    now: Timestamp,
+) -> (Option<Config>, Vec<Fault>) {
+    let (config, mut faults) = config::examine(path, env);
+    if let Some(config) = &config {
+        faults.extend(certificates(config, now));
+    }
+    (config, faults)
+}
+
+/// Files that are missing are the configuration's own faults: `config::load` has told of them.
+fn certificates(config: &Config, now: Timestamp) -> Vec<Fault> {
+    let pairs = config.tls.values().flat_map(|set| &set.certificates);
+    pairs
+        .filter(|pair| pair.chain.is_file() && pair.key.is_file())
+        .filter_map(|pair| certificate(pair, now))
+        .chain(public_name(config))
+        .collect()
+}
+
+/// A pair must parse, belong together and be valid; little time left is a warning.
+fn certificate(pair: &CertificateFiles, now: Timestamp) -> Option<Fault> {
+    let path = pair.chain.display();
+    let read = read_pair(&pair.chain, &pair.key).and_then(|chain| Details::of(&chain, &pair.chain));
+    let details = match read {
+        Ok(details) => details,
+        Err(error @ PairError::Mismatch { .. }) => {
+            return Some(
+                Fault::new(error.to_string())
+                    .help("take chain and key from the same renewal, the server's certificate first in the chain"),
+            );
+        }
+        Err(error) => return Some(Fault::new(error.to_string())),
+    };
+    if now < details.not_before {
+        let message = format!(
+            "the certificate in `{path}` is not valid before {}",
+            details.not_before
+        );
+        return Some(Fault::new(message).help("see that this machine's clock is right"));
+    }
+    if now >= details.not_after {
+        let message = format!(
+            "the certificate in `{path}` expired at {}",
+            details.not_after
+        );
+        return Some(Fault::new(message).help(RENEW));
+    }
+    let left = details.not_after.since(now);
+    (left < DAY * 21).then(|| {
+        let message = format!(
+            "the certificate in `{path}` expires in {}, at {}",
+            counted(
+                usize::try_from(left.as_secs() / DAY.as_secs()).unwrap_or(0),
+                "day"
+            ),
+            details.not_after
+        );
+        Fault::new(message).help(RENEW).warning()
+    })
+}
+
+const RENEW: &str = "renew it; a development pair with `portvakt certs dev --dir DIR`";
+
+/// Browsers ask for the public URL's host: one of the certificates should be for it.
+fn public_name(config: &Config) -> Option<Fault> {
+    let host = config.public_url.host.trim_matches(['[', ']']);
+    let name = ServerName::try_from(host).ok()?;
+    let chains: Vec<_> = config
+        .listeners
+        .iter()
+        .filter_map(|listener| config.tls.get(listener.tls.as_ref()?))
+        .flat_map(|set| &set.certificates)
+        .filter_map(|pair| read_pair(&pair.chain, &pair.key).ok())
+        .collect();
+    let is_for_it = |leaf| {
+        ParsedCertificate::try_from(leaf).is_ok_and(|leaf| verify_server_name(&leaf, &name).is_ok())
+    };
+    let found = chains
+        .iter()
+        .filter_map(|chain| chain.first())
+        .any(is_for_it);
+    (!chains.is_empty() && !found).then(|| {
+        Fault::new(format!(
+            "no certificate is for `{host}`, the host of `public_url`"
+        ))
+        .help("browsers will warn of it: use a certificate that names the host")
+        .warning()
+    })
+}
+
+fn summary(config: &Config, warnings: usize) -> String {
+    let listeners: Vec<String> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.bind.to_string())
+        .collect();
+    let upstreams: Vec<&str> = config
+        .upstreams
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    format!(
+        "{}: no faults, {}\n  {} at {}\n  upstreams: {}\n  one account guessed at from strangers' browsers all year: {:.1} % to be taken over\n",
+        config.source.display(),
+        counted(warnings, "warning"),
+        config.public_url.origin(),
+        listeners.join(", "),
+        upstreams.join(", "),
+        yearly_odds(&config.login) * 100.0,
+    )
+}
+
+/// How likely a year of guesses at one account hits one of the 10,000 codes: the guesses are
+/// bounded by the tightest window.
+fn yearly_odds(login: &Login) -> f64 {
+    let year = DAY.as_secs_f64() * 365.0;
+    let guesses = login
+        .unknown_device
+        .iter()
+        .map(|window| f64::from(window.limit) * (year / window.per.as_secs_f64()).max(1.0))
+        .fold(f64::INFINITY, f64::min);
+    1.0 - (1.0_f64 - 1e-4).powf(guesses)
+}
+
+fn counted(number: usize, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::certs::{DEV_HOSTS, make_dev};
+    use super::*;
+
+    fn noon() -> Timestamp {
+        Timestamp::from_millis(1_795_515_607_000)
+    }
+
+    /// A configuration in a folder of its own, with a fresh pair of certificates.
+    fn folder(url: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        make_dev(dir.path(), &DEV_HOSTS, noon()).unwrap();
+        let at = dir.path().display();
+        let text = format!(
+            r#"public_url = "{url}"
+[[listener]]
+bind = "127.0.0.1:8443"
+tls = "default"
+[tls.default]
+certificates = [{{ chain = "{at}/localhost.pem", key = "file:{at}/localhost.key" }}]
+[directory]
+kind = "file"
+path = "{root}/config/directory.toml"
+[sms]
+kind = "outbox"
+[[upstream]]
+name = "projects"
+addresses = ["http://127.0.0.1:3000"]
+[policy]
+dir = "{root}/policies"
+"#,
+            root = env!("CARGO_MANIFEST_DIR"),
+        );
+        std::fs::write(dir.path().join("portvakt.toml"), text).unwrap();
+        dir
+    }
+
+    fn examined(dir: &tempfile::TempDir, now: Timestamp) -> Vec<Fault> {
+        examine(&dir.path().join("portvakt.toml"), &|_| None, now).1
+    }
+
+    fn errors(faults: &[Fault]) -> Vec<&str> {
+        let errors = faults.iter().filter(|fault| !fault.is_warning());
+        errors.map(Fault::message).collect()
+    }
+
+    #[test]
+    fn what_is_in_order_has_no_faults() {
+        let dir = folder("https://localhost:8443");
+        let faults = examined(&dir, noon());
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+
+    #[test]
+    fn a_certificate_warns_before_it_expires_and_fails_after() {
+        let dir = folder("https://localhost:8443");
+        let faults = examined(&dir, noon().plus(DAY * 70));
+        assert!(errors(&faults).is_empty());
+        assert!(
+            faults[0].message().contains("expires in 20 days"),
+            "{faults:?}"
+        );
+        let faults = examined(&dir, noon().plus(DAY * 90));
+        assert!(errors(&faults)[0].contains("expired at 2027-02-22T10:20:07Z"));
+        let faults = examined(&dir, noon().minus(DAY));
+        assert!(errors(&faults)[0].contains("is not valid before 2026-11-24T09:20:07Z"));
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_and_rubbish_are_faults() {
+        let (dir, other) = (folder("https://localhost"), folder("https://localhost"));
+        let key = dir.path().join("localhost.key");
+        std::fs::copy(other.path().join("localhost.key"), &key).unwrap();
+        let faults = examined(&dir, noon());
+        assert!(
+            errors(&faults)[0].contains("does not belong to the certificate"),
+            "{faults:?}"
+        );
+
+        std::fs::write(&key, "rubbish").unwrap();
+        assert!(errors(&examined(&dir, noon()))[0].contains("there is no private key in"));
+        std::fs::write(dir.path().join("localhost.pem"), "rubbish").unwrap();
+        assert!(errors(&examined(&dir, noon()))[0].contains("there is no certificate in"));
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(dir.path().join("localhost.pem"), broken).unwrap();
+        std::fs::copy(other.path().join("localhost.key"), &key).unwrap();
+        assert!(errors(&examined(&dir, noon()))[0].contains("is malformed"));
+    }
+
+    #[test]
+    fn a_public_url_that_no_certificate_is_for_is_a_warning() {
+        let dir = folder("https://app.example.localhost");
+        let faults = examined(&dir, noon());
+        assert!(errors(&faults).is_empty());
+        assert!(
+            faults[0]
+                .message()
+                .starts_with("no certificate is for `app.example.localhost`")
+        );
+    }
+
+    #[test]
+    fn faults_in_the_configuration_do_not_hide_those_behind_it() {
+        let dir = folder("https://localhost/app");
+        let faults = examined(&dir, noon().plus(DAY * 90));
+        let errors = errors(&faults);
+        assert!(errors[0].starts_with("`public_url` has"), "{errors:?}");
+        assert!(errors[1].contains("expired at"), "{errors:?}");
+    }
+
+    #[test]
+    fn the_default_budgets_allow_two_and_a_half_percent_a_year() {
+        let day = |limit, days| config::Window {
+            limit,
+            per: DAY * days,
+        };
+        let (config, _) = config::load(
+            &folder("https://localhost:8443")
+                .path()
+                .join("portvakt.toml"),
+            &|_| None,
+        )
+        .unwrap();
+        assert!((yearly_odds(&config.login) - 0.024).abs() < 0.0005);
+        let login = Login {
+            unknown_device: vec![day(5, 1)],
+            ..config.login
+        };
+        assert!((yearly_odds(&login) - 0.167).abs() < 0.0005);
+    }
+}

@@ -1,0 +1,131 @@
+//! The commands: one file each. They print for people on standard output, faults on standard
+//! error, and end with 0 (yes), 1 (what was asked for is not so) or 2 (not understood).
+
+pub mod certs;
+pub mod check;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::config::fault::Fault;
+
+/// A gatekeeper before a web application: TLS, a two-step login by e-mail and SMS, company
+/// accounts, policies that refuse whatever they do not allow, and an identity the application can
+/// trust.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portvakt",
+    version,
+    arg_required_else_help = true,
+    after_help = "To begin: portvakt certs dev --dir certs/dev && portvakt check && portvakt run"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say everything that is wrong with the configuration; start nothing
+    Check(check::CheckArgs),
+    /// Make development certificates, or show the ones in use
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
+}
+
+/// Which configuration a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        default_value = "config/portvakt.toml"
+    )]
+    pub path: PathBuf,
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Certs(command) => certs::run(&command),
+    }
+}
+
+/// The time, for a command that lives for a moment.
+fn now() -> Timestamp {
+    SystemClock::starting_at(Timestamp::default()).now()
+}
+
+/// Prints. A reader that went away, as `head` does, is no reason to fail.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints on standard error.
+fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Shows faults, each with the line that it is about.
+fn report(faults: &[Fault]) {
+    for fault in faults {
+        complain(&fault.report());
+        complain("\n");
+    }
+}
+
+/// JSON for programs, with a line end.
+fn say_json(value: &impl serde::Serialize) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => {
+            say(&text);
+            say("\n");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format!("cannot write JSON: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_configuration_is_config_portvakt_toml() {
+        let cli = Cli::try_parse_from(["portvakt", "check"]).unwrap();
+        let Command::Check(args) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(args.config.path, PathBuf::from("config/portvakt.toml"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_usage() {
+        for line in [
+            &["portvakt"][..],
+            &["portvakt", "dance"],
+            &["portvakt", "check", "--confg", "x"],
+            &["portvakt", "certs", "dev"],
+        ] {
+            assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! `tests/*.toml`: this caller, this request, these facts: allow or deny, by which rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::config::fault::{Fault, Source};
+use crate::principal::{Company, CompanyId, EmailAddress, Principal, UserId};
+use crate::target::Target;
+
+use super::PolicySet;
+use super::reader::{Fields, Reader, Text, Value};
+use super::resource::{Origin, Record, Resource, Resources};
+use super::routes::{RouteMatch, Subject};
+use super::verdict::{self, Decision, Denied, Judged, Verdict};
+
+/// What running the tests showed.
+#[derive(Clone, Debug, Default)]
+pub struct TestReport {
+    /// How many tests there are.
+    pub count: usize,
+    /// Those that failed: where each stands, and what was decided instead.
+    pub failures: Vec<Fault>,
+    /// Rules and routes that no test touches.
+    pub warnings: Vec<Fault>,
+}
+
+impl TestReport {
+    /// Whether no test failed.
+    #[must_use]
+    pub const fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+/// One `[[test]]`.
+#[derive(Debug)]
+pub(super) struct Test {
+    source: Source,
+    span: Range<usize>,
+    target: Target,
+    host: Box<str>,
+    /// `None` for someone who is not logged in.
+    principal: Option<Principal>,
+    facts: BTreeMap<Arc<str>, TestFacts>,
+    allow: bool,
+    by: Option<Box<str>>,
+}
+
+/// What a test says of one resource.
+#[derive(Debug)]
+enum TestFacts {
+    Own {
+        company: CompanyId,
+        owner: Option<UserId>,
+    },
+    Parent(Box<str>),
+}
+
+/// Reads one file of tests.
+pub(super) fn read(source: &Source, resources: &Resources) -> (Vec<Test>, Vec<Fault>) {
+    let (mut reader, document) = Reader::open(source);
+    let mut tests = Vec::new();
+    if let Some(document) = &document {
+        let mut top = reader.fields(document.get_ref(), 0..0, "a file of tests");
+        for test in top.list("test") {
+            tests.extend(read_test(top.reader(), test, resources));
+        }
+        top.finish();
+    }
+    (tests, reader.into_faults())
+}
+
+/// Runs every test of a set.
+pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
+    let mut report = TestReport {
+        count: tests.len(),
+        ..TestReport::default()
+    };
+    let mut touched = BTreeSet::new();
+    let mut routes = BTreeSet::new();
+    for test in tests {
+        let matched = set.route(&test.target, &test.host);
+        if let Some(matched) = &matched {
+            routes.insert(matched.route().label().to_owned());
+        }
+        let decision = matched.map(|matched| test.decide(set, &matched, &mut touched));
+        report.failures.extend(test.check(decision.as_ref()));
+    }
+    for rule in set.rule_names() {
+        if !touched.contains(&rule) {
+            let message = format!("no test is decided by `{rule}`");
+            report.warnings.push(Fault::new(message).warning());
+        }
+    }
+    for route in set.routes() {
+        if !routes.contains(route.label()) {
+            let message = format!("no test takes the route `{}`", route.label());
+            report.warnings.push(Fault::new(message).warning());
+        }
+    }
+    report
+}
+
+impl Test {
+    fn decide(
+        &self,
+        set: &PolicySet,
+        matched: &RouteMatch,
+        touched: &mut BTreeSet<Arc<str>>,
+    ) -> Decision {
+        let route = matched.route();
+        let nothing = || Arc::new([]);
+        let principal = match (&self.principal, &route.subject) {
+            (Some(principal), _) => principal,
+            (None, Subject::Public) => {
+                let none = std::iter::empty();
+                return verdict::decide(set, route, none, |_, _| unreachable!("nothing to judge"));
+            }
+            (None, _) => return Decision::hidden(set, nothing()),
+        };
+        let action = match &route.subject {
+            Subject::Company(action) | Subject::Named(action, _) => Some(*action),
+            Subject::Public => None,
+        };
+        let judge = |asked, record: Option<&Arc<Record>>| {
+            let finding = set.find(principal, asked, record);
+            if action == Some(asked) {
+                touched.extend(finding.rules.iter().cloned());
+            }
+            Arc::new(Judged {
+                counter: None,
+                ..set.judged(principal, record, finding)
+            })
+        };
+        let mut records = Vec::new();
+        for (resource, id) in matched.named() {
+            let Some(id) = id else {
+                return Decision::hidden(set, nothing());
+            };
+            match self.record(resource, &id) {
+                Some(record) => records.push(record),
+                None => return Decision::hidden(set, Arc::new([resource.label(&id)])),
+            }
+        }
+        if let Subject::Company(_) = route.subject {
+            return verdict::decide(set, route, std::iter::once(None), judge);
+        }
+        verdict::decide(set, route, records.iter().map(Some), judge)
+    }
+
+    /// The facts that decide, as the test gives them.
+    fn record(&self, resource: &Resource, id: &str) -> Option<Arc<Record>> {
+        let label = resource.label(id);
+        match (self.facts.get(&label)?, &resource.origin) {
+            (TestFacts::Own { company, owner }, Origin::Facts(_)) => Some(Arc::new(Record {
+                kind: resource.kind,
+                id: id.into(),
+                label,
+                company: company.clone(),
+                owner: owner.clone(),
+                learned: false,
+            })),
+            (TestFacts::Parent(id), Origin::Parent { resource, .. }) => self.record(resource, id),
+            _ => None,
+        }
+    }
+
+    fn check(&self, decision: Option<&Decision>) -> Option<Fault> {
+        let allowed = decision.is_some_and(Decision::is_allowed);
+        let rule = decision
+            .and_then(|decision| decision.rule.as_deref())
+            .unwrap_or("default");
+        let right_rule = self.by.as_deref().is_none_or(|by| by == rule);
+        if allowed == self.allow && right_rule {
+            return None;
+        }
+        let how = match decision.map(|decision| &decision.verdict) {
+            None => "no route matches".to_owned(),
+            Some(Verdict::Allow) => format!("allowed by `{rule}`"),
+            Some(Verdict::Deny(Denied::Hidden)) => format!("denied (404) by `{rule}`"),
+            Some(Verdict::Deny(Denied::Visible { .. })) => format!("denied (403) by `{rule}`"),
+        };
+        let expected = if self.allow { "allow" } else { "deny" };
+        let by = self.by.as_deref().map(|by| format!(" by `{by}`"));
+        let message = format!(
+            "`{}`: expected {expected}{}, but: {how}",
+            self.target,
+            by.unwrap_or_default()
+        );
+        Some(self.source.fault(self.span.clone(), message))
+    }
+}
+
+fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) -> Option<Test> {
+    let mut fields = reader.table(value, "this [[test]]")?;
+    let request = fields.required("request");
+    let host = fields.text("host");
+    let principal = match fields.value("as") {
+        Some(who) => Some(read_principal(fields.reader(), who)?),
+        None => None,
+    };
+    let facts = match fields.value("facts") {
+        Some(facts) => read_facts(fields.reader(), facts, resources),
+        None => BTreeMap::new(),
+    };
+    let expect = fields.required("expect");
+    let by = fields.text("by");
+    fields.later(&["body", "content_type"]);
+    let allow = expect.and_then(|expect| read_expect(&mut fields, &expect));
+    let source = fields.reader().source().clone();
+    let request = request?;
+    let target = Target::from_line(request.get_ref())
+        .map_err(|error| {
+            let message = format!("`{}` is no request: {error}", request.get_ref());
+            fields.reader().fault(request.span(), message);
+        })
+        .ok();
+    fields.finish();
+    Some(Test {
+        source,
+        span: request.span(),
+        target: target?,
+        host: host.map_or_else(String::new, Text::into_inner).into(),
+        principal,
+        facts,
+        allow: allow?,
+        by: by.map(|by| by.get_ref().as_str().into()),
+    })
+}
+
+fn read_expect(fields: &mut Fields<'_, '_, '_>, expect: &Text) -> Option<bool> {
+    match expect.get_ref().as_str() {
+        "allow" => Some(true),
+        "deny" => Some(false),
+        other => {
+            let message = format!("`{other}` cannot be expected: `allow` or `deny`");
+            fields.reader().fault(expect.span(), message);
+            None
+        }
+    }
+}
+
+fn read_principal(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Principal> {
+    let mut fields = reader.table(value, "as")?;
+    let user = fields.required("user");
+    let company = fields.required("company");
+    let roles = fields.texts("roles");
+    let suspended = fields.flag("suspended");
+    fields.finish();
+    let (user, company) = (user?.into_inner(), company?.into_inner());
+    Some(Principal {
+        // Rules do not read it.
+        email: EmailAddress::parse("test@test.example").ok()?,
+        name: user.as_str().into(),
+        login: user.as_str().into(),
+        id: UserId::from(user.as_str()),
+        company: Arc::new(Company {
+            id: CompanyId::from(company.as_str()),
+            name: company.into(),
+        }),
+        roles: roles.into_iter().map(|r| r.into_inner().into()).collect(),
+        suspended,
+    })
+}
+
+fn read_facts(
+    reader: &mut Reader<'_>,
+    value: &Value<'_>,
+    resources: &Resources,
+) -> BTreeMap<Arc<str>, TestFacts> {
+    let mut all = BTreeMap::new();
+    let Some(mut table) = reader.table(value, "facts") else {
+        return all;
+    };
+    for (label, value) in table.entries() {
+        let found = label.get_ref().split_once("::").and_then(|(entity, id)| {
+            let mut resources = resources.values().flatten();
+            resources.find(|resource| *resource.entity == *entity && resource.is_identifier(id))
+        });
+        let Some(resource) = found else {
+            let message = format!("`{}` is no resource, such as `Project::1`", label.get_ref());
+            table.reader().fault(label.span(), message);
+            continue;
+        };
+        if let Some(facts) = read_resource_facts(table.reader(), value, &label, resource) {
+            all.insert(label.get_ref().as_str().into(), facts);
+        }
+    }
+    all
+}
+
+fn read_resource_facts(
+    reader: &mut Reader<'_>,
+    value: &Value<'_>,
+    label: &Text,
+    resource: &Resource,
+) -> Option<TestFacts> {
+    let mut fields = reader.table(value, label.get_ref())?;
+    let facts = match &resource.origin {
+        Origin::Facts(_) => {
+            let company = fields.required("company");
+            let owner = fields.text("owner");
+            company.map(|company| TestFacts::Own {
+                company: CompanyId::from(company.get_ref().as_str()),
+                owner: owner.map(|owner| UserId::from(owner.get_ref().as_str())),
+            })
+        }
+        Origin::Parent {
+            resource: parent, ..
+        } => {
+            let mut entries = fields.entries().into_iter();
+            let entry = entries
+                .next()
+                .filter(|(name, _)| *name.get_ref() == *parent.name);
+            if entry.is_none() || entries.next().is_some() {
+                let message = format!("`{}` lies in a `{}`", label.get_ref(), parent.name);
+                fields.reader().fault_with_help(
+                    value.span(),
+                    message,
+                    format!("{{ {} = \"…\" }}", parent.name),
+                );
+                return None;
+            }
+            let (_, id) = entry?;
+            let id = fields.reader().string(id, &parent.name)?;
+            return Some(TestFacts::Parent(id.get_ref().as_str().into()));
+        }
+    };
+    fields.finish();
+    facts
+}

@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# Every test, on a fresh Debian 12: installs what is missing (as root or with sudo) and says what.
+# Whatever is missing and cannot be had makes this fail; nothing is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Debian packages, and what needs them.
+packages=(
+  "gcc            links, and compiles the C parts of aws-lc-rs and psm"
+  "libc6-dev      the C library's headers, for the same"
+  "git            keeps the advisory database of cargo-deny"
+  "ca-certificates lets cargo and git fetch"
+  "curl           shows the calls of the README"
+  "openssl        reads the development certificates with other eyes than ours"
+  "chromium       the browser of the browser tests"
+  "chromium-driver drives it"
+  "fonts-dejavu-core the letters on its screenshots"
+)
+
+# Cargo's helpers, each at the version that these tests were written with.
+nextest_version=0.9.151
+deny_version=0.20.2
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+
+passed=0
+current="start"
+
+main() {
+  trap 'finish $?' EXIT
+  step "Debian packages" install_packages
+  step "Rust toolchain" need_toolchain
+  step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
+  step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
+  step "no test is switched off" no_ignored_tests
+  step "format" cargo fmt --all --check
+  step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+  step "tests" cargo nextest run --locked --workspace
+  step "documentation's examples" cargo test --locked --workspace --doc --quiet
+  step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+  step "licences, advisories, sources" check_dependencies
+  step "development certificates" make_certificates
+  step "sample configurations" check_configurations
+  current=""
+}
+
+# step NAME COMMAND…: announces a step, runs it, and stops everything where it fails.
+step() {
+  current="$1"
+  shift
+  printf '\n== %s (at %s)\n' "$current" "$(elapsed)"
+  "$@"
+  passed=$((passed + 1))
+}
+
+elapsed() {
+  printf '%d min %02d s' $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+finish() {
+  [[ -z $guard_made ]] || "${as_root[@]}" rm -f "$guard_made"
+  if [[ $1 -eq 0 && -z $current ]]; then
+    printf '\n== PASSED: all %d steps, in %s\n' "$passed" "$(elapsed)"
+  else
+    printf '\n== FAILED at "%s", after %d steps that passed, in %s\n' "$current" "$passed" "$(elapsed)" >&2
+    exit 1
+  fi
+}
+
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# How to become root; nothing where that is who we are.
+as_root=()
+# The file that tells Debian not to start services, while it is there by our hand.
+guard_made=""
+
+install_packages() {
+  local missing=() line name
+  for line in "${packages[@]}"; do
+    name="${line%% *}"
+    if ! dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q '^install ok installed$'; then
+      missing+=("$name")
+      echo "installing $line"
+    fi
+  done
+  if [[ ${#missing[@]} -eq 0 ]]; then
+    echo "all ${#packages[@]} are there"
+    return
+  fi
+  if [[ $(id -u) -ne 0 ]]; then
+    command -v sudo >/dev/null || fail "missing packages (${missing[*]}), and neither root nor sudo to install them"
+    as_root=(sudo)
+  fi
+  # A package may bring a service; the tests start their own, and nothing shall stay behind.
+  if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+    guard_made=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$guard_made" >/dev/null
+    "${as_root[@]}" chmod 755 "$guard_made"
+  fi
+  "${as_root[@]}" apt-get update -q
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+  if [[ -n $guard_made ]]; then
+    "${as_root[@]}" rm -f "$guard_made"
+    guard_made=""
+  fi
+}
+
+need_toolchain() {
+  command -v cargo >/dev/null || fail "cargo is missing; install the Rust toolchain from https://rustup.rs"
+  cargo --version
+  cargo fmt --version
+  cargo clippy --version
+}
+
+# install_cargo_tool NAME VERSION
+install_cargo_tool() {
+  if command -v "$1" >/dev/null; then
+    cargo "${1#cargo-}" --version
+    return
+  fi
+  echo "installing $1 $2 from crates.io, without optimisation: it is built once and runs briefly"
+  env CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    cargo install --locked --version "$2" --target-dir "$CARGO_TARGET_DIR/tools" "$1"
+  rm -rf "$CARGO_TARGET_DIR/tools"
+}
+
+no_ignored_tests() {
+  if grep -rnE '#\[(ignore|cfg_attr\(.*ignore)' --include='*.rs' gateway tests examples; then
+    fail "the tests above are switched off"
+  fi
+  echo "none is"
+}
+
+check_dependencies() {
+  if GIT_TERMINAL_PROMPT=0 timeout 30 git ls-remote -q https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then
+    echo "advisories: fetched from github.com/RustSec/advisory-db"
+    cargo deny --locked check
+    return
+  fi
+  local snapshots=() snapshot
+  mapfile -t snapshots < <(compgen -G "${ADVISORY_DB:-../shared/data/rustsec-advisory-db-*.tgz}" | sort)
+  [[ ${#snapshots[@]} -gt 0 ]] ||
+    fail "the advisory database can neither be fetched nor read from a snapshot; set ADVISORY_DB to a .tgz of it"
+  snapshot="${snapshots[-1]}"
+  echo "advisories: no network, so the snapshot $snapshot"
+  # cargo-deny looks for its own clone of the database: a repository of this name, with a FETCH_HEAD.
+  local all="$CARGO_TARGET_DIR/advisory-db" config="$CARGO_TARGET_DIR/deny-offline.toml"
+  local clone="$all/advisory-db-3157b0e258782691"
+  rm -rf "$all"
+  mkdir -p "$clone"
+  tar -xzf "$snapshot" -C "$clone"
+  git -C "$clone" init -q
+  git -C "$clone" add -A
+  git -C "$clone" -c user.name=tests -c user.email=tests@localhost commit -q -m "snapshot"
+  : >"$clone/.git/FETCH_HEAD"
+  sed "s|^\[advisories\]\$|[advisories]\ndb-path = \"$all\"|" deny.toml >"$config"
+  grep -q '^db-path' "$config" || fail "deny.toml has no [advisories] to add the snapshot to"
+  cargo fetch --locked
+  cargo deny --offline --locked --config "$config" check
+}
+
+make_certificates() {
+  cargo run --locked --quiet --bin portvakt -- certs dev --dir certs/dev
+  openssl x509 -in certs/dev/localhost.pem -noout -subject -enddate -ext subjectAltName
+}
+
+check_configurations() {
+  local file checked=0
+  for file in config/*.toml; do
+    [[ -e $file && $file != config/directory.toml ]] || continue
+    echo "$file"
+    cargo run --locked --quiet --bin portvakt -- check --config "$file"
+    checked=$((checked + 1))
+  done
+  [[ $checked -gt 0 ]] || fail "config/ holds no configuration to check"
+}
+
+main "$@"

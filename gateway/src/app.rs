@@ -28,8 +28,7 @@ use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::listener;
-use crate::login::delivery::Outbox;
-use crate::login::{Login, LoginParts};
+use crate::login::{Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
@@ -243,7 +242,7 @@ impl Gateway {
         // The admin listener goes last: it tells that the rest is draining.
         let mut closed = stopped.clone();
         let drained = async move {
-            let _ = closed.wait_for(|stop| *stop).await;
+            raised(&mut closed).await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         let mut tasks = vec![tokio::spawn(async move {
@@ -276,7 +275,7 @@ impl Gateway {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                _ = stopped.wait_for(|stop| *stop) => return,
+                () = raised(&mut stopped) => return,
             }
             if let Err(error) = self.shared.sessions.flush().await {
                 tracing::warn!(%error, "the use of sessions could not be written down");
@@ -371,6 +370,11 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener, AppError> {
             address,
             reason: error.to_string(),
         })
+}
+
+/// Resolves once the flag is true, or nobody is left to raise it.
+async fn raised(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
 }
 
 fn other(error: impl std::fmt::Display) -> AppError {

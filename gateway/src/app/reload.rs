@@ -11,7 +11,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::Gateway;
+use super::{Gateway, raised};
 use crate::admin::Check;
 use crate::audit::Record;
 use crate::clock::Timestamp;
@@ -19,7 +19,7 @@ use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::listener::certificates::Certificate;
 use crate::metrics::Metrics;
-use crate::policy::{PolicySet, report};
+use crate::policy::PolicySet;
 
 /// Files that change together are read together: so long no further change may come.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -98,21 +98,9 @@ impl Reloads {
             .reload_failed
             .with_label_values(&[what])
             .set(failed.into());
-        let reason = faults.first().map(|fault| {
-            let place = fault
-                .location()
-                .map(|place| format!("{place}: "))
-                .unwrap_or_default();
-            let more = faults.len() - 1;
-            format!(
-                "{place}{}{}",
-                fault.message(),
-                if more > 0 {
-                    format!(" (and {more} more)")
-                } else {
-                    String::new()
-                }
-            )
+        let reason = faults.first().map(|fault| match faults.len() - 1 {
+            0 => fault.one_line(),
+            more => format!("{} (and {more} more)", fault.one_line()),
         });
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.insert(what, reason);
@@ -121,14 +109,9 @@ impl Reloads {
 
 /// The policy folder, if it is without fault and passes its own tests.
 pub(super) fn read_policy(config: &Config) -> Result<Arc<PolicySet>, Vec<Fault>> {
-    let upstreams: Vec<&str> = config
-        .upstreams
-        .iter()
-        .map(|upstream| upstream.name.as_str())
-        .collect();
-    let loaded = PolicySet::load(&config.policy.dir, &upstreams)?;
+    let loaded = PolicySet::load(&config.policy.dir, &config.upstream_names())?;
     for warning in &loaded.warnings {
-        tracing::warn!("{}", report::one_line(warning));
+        tracing::warn!("{}", warning.one_line());
     }
     let tests = loaded.set.run_tests();
     if tests.failures.is_empty() {
@@ -176,7 +159,7 @@ pub(super) async fn watch(gateway: Arc<Gateway>, mut stopped: watch::Receiver<bo
     remember_certificates(&gateway);
     loop {
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = raised(&mut stopped) => return,
             received = hangup.recv() => if received.is_none() { return },
             received = changes.recv() => {
                 if received.is_none() && watcher.is_ok() {
@@ -237,7 +220,7 @@ fn remember_certificates(gateway: &Gateway) {
 
 fn outcome(gateway: &Gateway, what: &'static str, faults: Vec<Fault>) {
     for fault in &faults {
-        tracing::error!("reload of {what} failed: {}", report::one_line(fault));
+        tracing::error!("reload of {what} failed: {}", fault.one_line());
     }
     gateway.reloads.outcome(what, &faults);
     let result = if faults.is_empty() { "ok" } else { "failed" };
@@ -247,7 +230,7 @@ fn outcome(gateway: &Gateway, what: &'static str, faults: Vec<Fault>) {
         _ => "reload.policy",
     };
     let mut record = Record::new(gateway.shared.clock.now(), event, result);
-    record.detail = faults.first().map(report::one_line);
+    record.detail = faults.first().map(Fault::one_line);
     record.policy = (what == POLICY).then(|| gateway.shared.policy.load().digest().to_owned());
     if let Err(error) = gateway.shared.audit.note(record) {
         tracing::error!(%error, "a reload was not recorded");

@@ -3,37 +3,36 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use super::FAILED;
+use super::{complain, report};
 use crate::app::{self, AppError};
-use crate::config::Config;
-use crate::config::fault::Fault;
+use crate::config::{self, Config};
 
 /// Starts the gateway; every fault is shown before exit 1.
-pub(super) fn run(config: &Path, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+pub(super) fn run(path: &Path) -> ExitCode {
     init_log();
-    let config = match crate::config::load(config, env) {
+    let config = match config::load(path, &config::environment) {
         Ok((config, warnings)) => {
-            show(&warnings);
+            report(&warnings);
             config
         }
         Err(faults) => {
-            show(&faults);
-            return FAILED;
+            report(&faults);
+            return ExitCode::FAILURE;
         }
     };
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(AppError::Faults(faults)) => {
-            show(&faults);
-            FAILED
+            report(&faults);
+            ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("portvakt: {error}");
-            FAILED
+            complain(&format!("portvakt: {error}\n"));
+            ExitCode::FAILURE
         }
     }
 }
@@ -44,19 +43,14 @@ fn serve(config: Config) -> Result<(), AppError> {
         .build()
         .map_err(|error| AppError::Start(error.to_string()))?;
     runtime.block_on(async {
-        let (mut terminate, mut interrupt) = match (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => return Err(AppError::Start(error.to_string())),
-        };
-        let (public_url, admin) = (config.public_url.origin(), config.admin.bind);
+        let mut terminate = received(SignalKind::terminate())?;
+        let mut interrupt = received(SignalKind::interrupt())?;
+        let public_url = config.public_url.origin();
         let running = app::start(config, None).await?;
         for address in &running.addresses {
-            tracing::info!(%address, %public_url, "serving");
+            tracing::info!(%address, public_url, "serving");
         }
-        tracing::info!(%admin, "metrics and health");
+        tracing::info!(address = %running.admin, "metrics and health");
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
             _ = interrupt.recv() => tracing::info!("interrupt: draining"),
@@ -64,6 +58,10 @@ fn serve(config: Config) -> Result<(), AppError> {
         running.stop().await;
         Ok(())
     })
+}
+
+fn received(kind: SignalKind) -> Result<Signal, AppError> {
+    signal(kind).map_err(|error| AppError::Start(error.to_string()))
 }
 
 /// Operational messages go to standard error; `RUST_LOG` chooses how many.
@@ -76,10 +74,4 @@ pub fn init_log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .try_init();
-}
-
-fn show(faults: &[Fault]) {
-    for fault in faults {
-        eprintln!("{}", fault.report());
-    }
 }

@@ -12,8 +12,9 @@ use rustls::server::ParsedCertificate;
 use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
 use crate::clock::Timestamp;
-use crate::config::fault::{Fault, Source};
+use crate::config::fault::Fault;
 use crate::config::{self, CertificateFiles, Config, Directory, Login};
+use crate::directory::file::FileDirectory;
 use crate::policy::PolicySet;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -76,9 +77,9 @@ fn examine(
     (config, faults)
 }
 
-/// The directory's file must be there to read.
+/// A directory must load whole.
 fn directory(path: &Path) -> Vec<Fault> {
-    Source::read(path).err().into_iter().collect()
+    FileDirectory::load(path).err().unwrap_or_default()
 }
 
 /// A policy set must load whole, and decide its own examples as they say.
@@ -309,6 +310,27 @@ dir = "{root}/policies"
             &faults,
             "no certificate is for `app.example.localhost`"
         ));
+    }
+
+    #[test]
+    fn faults_in_the_directory_are_shown_with_those_of_the_configuration() {
+        let dir = folder("https://localhost/app");
+        let file = dir.path().join("portvakt.toml");
+        let people = dir.path().join("directory.toml");
+        std::fs::write(&people, "[[user]]\nid = \"u-kari\"\ncolour = \"red\"\n").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap().replace(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/directory.toml"),
+            &people.display().to_string(),
+        );
+        std::fs::write(&file, text).unwrap();
+        let faults = examined(&dir, noon());
+        let places: Vec<String> = faults.iter().filter_map(Fault::location).collect();
+        for place in ["portvakt.toml:1:14", "directory.toml:3:1"] {
+            assert!(
+                places.iter().any(|found| found.ends_with(place)),
+                "{places:?}"
+            );
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod certs;
 pub mod check;
+mod policy;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ struct Cli {
 enum Command {
     /// Say everything that is wrong with the configuration; start nothing
     Check(check::CheckArgs),
+    /// Test policies before they take effect
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Make development certificates, or show the ones in use
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -54,6 +58,7 @@ pub struct ConfigFile {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Policy(command) => policy::run(&command),
         Command::Certs(command) => certs::run(&command),
     }
 }
@@ -77,9 +82,18 @@ fn complain(text: &str) {
 /// Shows faults, each with the line that it is about.
 fn report(faults: &[Fault]) {
     for fault in faults {
-        complain(&fault.report());
-        complain("\n");
+        let report = fault.report();
+        complain(&report);
+        if report.lines().nth(1).is_some() {
+            complain("\n");
+        }
     }
+}
+
+/// `1 fault`, `2 faults`.
+fn counted(number: usize, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{plural}")
 }
 
 /// JSON for programs, with a line end.

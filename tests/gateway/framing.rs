@@ -142,7 +142,7 @@ async fn hosts_that_are_not_ours_are_misdirected() {
 #[tokio::test]
 async fn oversized_heads_and_bodies_are_told_so() {
     let house = House::open_with(
-        |config| config.push_str("\n[limits]\nbody = \"1MiB\"\n"),
+        |config| config.push_str("\n[limits]\nbody_size = \"1MiB\"\n"),
         None,
     )
     .await;

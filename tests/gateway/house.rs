@@ -47,7 +47,7 @@ impl House {
             .await
             .unwrap();
         let port = free_port();
-        let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let hosts = ["localhost", "127.0.0.1"];
         certs::make_dev(&dir.path().join("certs"), &hosts, now()).unwrap();
         copy_folder(&repository().join("policies"), &dir.path().join("policies"));
         std::fs::copy(

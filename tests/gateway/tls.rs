@@ -99,7 +99,7 @@ async fn certificates_are_exchanged_under_open_connections_and_a_faulty_pair_is_
 
     let now = SystemClock::starting_at(Timestamp::from_millis(0)).now();
     let fresh = house.dir.path().join("fresh");
-    certs::make_dev(&fresh, &["localhost".to_owned()], now).unwrap();
+    certs::make_dev(&fresh, &["localhost"], now).unwrap();
     for file in ["localhost.pem", "localhost.key", "ca.pem"] {
         std::fs::copy(fresh.join(file), folder.join(file)).unwrap();
     }

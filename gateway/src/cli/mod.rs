@@ -4,6 +4,7 @@
 pub mod certs;
 pub mod check;
 mod policy;
+pub mod run;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve until SIGTERM or Ctrl-C
+    Run(ConfigFile),
     /// Say everything that is wrong with the configuration; start nothing
     Check(check::CheckArgs),
     /// Test policies before they take effect
@@ -57,6 +60,7 @@ pub struct ConfigFile {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(config) => run::run(&config.path),
         Command::Check(args) => check::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::Certs(command) => certs::run(&command),

@@ -88,6 +88,18 @@ pub(in crate::store) async fn a_renewal_resets_no_counter_and_kills_the_old_code
     assert_eq!(none.unwrap(), None, "there is none");
 }
 
+pub(in crate::store) async fn a_renewed_challenge_outlives_its_first_code(rig: &mut impl Rig) {
+    let store = rig.store();
+    open(&store, at(0), asked(1, at(0))).await;
+    let lifetime = Duration::from_secs(300);
+    let renewed = store.renew_challenge(at(200), id(1), code(9), lifetime);
+    assert!(renewed.await.unwrap().is_some());
+    store.mark_time(at(400)).await.unwrap();
+    assert_eq!(charge(&store, at(400), id(1)).await.code, code(9));
+    store.mark_time(at(500)).await.unwrap();
+    assert_eq!(store.challenge(at(0), id(1)).await.unwrap(), None, "swept");
+}
+
 pub(in crate::store) async fn opening_beyond_the_living_drops_the_oldest(rig: &mut impl Rig) {
     let store = rig.store();
     for number in 1..=4 {
@@ -103,7 +115,14 @@ pub(in crate::store) async fn opening_beyond_the_living_drops_the_oldest(rig: &m
     let gone = store.charge_attempt(at(5), id(1), ATTEMPTS, &UNKNOWN).await;
     assert_eq!(gone.unwrap(), Attempt::Over);
 
-    // One that has expired is not among the living: it makes room.
+    // One that was used is not among the living: it makes room.
+    charge(&store, at(5), id(4)).await;
+    let done = completion(id(4), at(5), 100);
+    assert!(store.complete_challenge(at(5), done).await.unwrap());
+    open(&store, at(6), asked(6, at(6))).await;
+    assert!(store.challenge(at(6), id(2)).await.unwrap().is_some());
+
+    // Nor is one that has expired.
     open(&store, at(302), asked(5, at(302))).await;
     assert!(store.challenge(at(302), id(3)).await.unwrap().is_some());
 }

@@ -31,6 +31,7 @@ macro_rules! hold_to_contract {
             challenges::ten_thousand_parallel_guesses_get_three_comparisons,
             challenges::a_hundred_parallel_completions_make_one_session,
             challenges::a_renewal_resets_no_counter_and_kills_the_old_code,
+            challenges::a_renewed_challenge_outlives_its_first_code,
             challenges::opening_beyond_the_living_drops_the_oldest,
             challenges::a_known_device_has_one_living_challenge,
             challenges::an_expired_challenge_is_gone,

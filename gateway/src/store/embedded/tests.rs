@@ -233,7 +233,10 @@ async fn a_failed_commit_fails_its_whole_batch_and_passes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let switch = Arc::clone(&failing);
+    let opened = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&opened);
     let opener = Box::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
         let file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -263,7 +266,9 @@ async fn a_failed_commit_fails_its_whole_batch_and_passes() {
     failing.store(false, Ordering::SeqCst);
     store.ready().await.unwrap();
     assert_eq!(store.sealed("before").await.unwrap().unwrap(), b"1");
+    let reopened = opened.load(Ordering::SeqCst);
     assert!(store.put_sealed("after", None, b"3").await.unwrap());
+    assert_eq!(opened.load(Ordering::SeqCst), reopened, "once is enough");
 }
 
 #[tokio::test]
@@ -293,6 +298,50 @@ async fn made_up_addresses_are_bounded_and_crowd_out_no_user() {
     assert!(living(1).await, "a user's is not evicted");
     assert!(!living(29).await, "the oldest went, with its challenge");
     assert!(living(30).await);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_what_was_removed() {
+    let opener = Box::new(|| file::open_backend(InMemoryBackend::new()));
+    let store = Embedded::start(opener, 10, Duration::ZERO).unwrap();
+    let new = asked(1, Some("u-kari"));
+    let (id, account) = (new.id, new.account);
+    let device = DeviceRecord {
+        handle: "d-1".to_owned(),
+        account,
+        created: at(0),
+        last_seen: at(0),
+        expires: at(9000),
+        client: String::new(),
+    };
+    let login = Completion {
+        challenge: id,
+        charged_at: at(0),
+        session: id,
+        record: SessionRecord {
+            handle: "s-1".to_owned(),
+            user: "u-kari".into(),
+            company: "fjord".into(),
+            created: at(0),
+            last_seen: at(0),
+            expires: at(9000),
+            client: String::new(),
+        },
+        replaces: None,
+        device: Some((id, device)),
+        devices: 10,
+    };
+    store
+        .open_challenge(at(0), new, 3, &budget())
+        .await
+        .unwrap();
+    store.charge_attempt(at(0), id, 3, &budget()).await.unwrap();
+    assert!(store.complete_challenge(at(0), login).await.unwrap());
+    assert_eq!(store.revoke(&Whose::All).await.unwrap(), [id]);
+    assert!(store.forget_device(account, "d-1").await.unwrap());
+    assert_eq!(count(&store, BY_USER) + count(&store, BY_COMPANY), 0);
+    assert_eq!(count(&store, BY_ACCOUNT) + count(&store, LANES), 0);
+    assert_eq!(count(&store, EXPIRIES), 0);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod metrics;
+pub mod pages;
 pub mod principal;
 pub mod secret;
 pub mod store;

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod limit;
+pub mod login;
 pub mod metrics;
 pub mod pages;
 pub mod principal;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
-use super::world::{Answer, Browser, KARI, NOBODY, SUSPENDED, World, another};
+use super::super::wait_for_tick;
+use super::world::{Answer, Browser, Changes, KARI, NOBODY, SUSPENDED, World, another};
 
 /// Submits one code many times at once; returns how often each error, or `ok`, came back.
 async fn submit_at_once(browser: &Browser, code: &str, times: usize) -> BTreeMap<String, usize> {
@@ -221,8 +223,6 @@ async fn a_stranger_cannot_lock_a_person_out_of_their_own_device() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_leave_on_the_tick() {
-    use super::super::wait_for_tick;
-    use tokio::time::{Instant, sleep};
     let tick = Duration::from_millis(50);
     for (work, leaves) in [(0, 50), (1, 50), (49, 50), (50, 100), (51, 100), (260, 300)] {
         let arrived = Instant::now();
@@ -233,4 +233,33 @@ async fn answers_leave_on_the_tick() {
     let arrived = Instant::now();
     wait_for_tick(arrived, Duration::ZERO).await;
     assert_eq!(arrived.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_of_the_steps_waits_for_the_tick_and_no_other() {
+    let tick = Duration::from_millis(50);
+    let world = World::with(Changes {
+        tick,
+        ..Changes::default()
+    })
+    .await;
+    let mut program = world.program();
+    for (path, body) in [
+        ("/.portvakt/login", json!({ "email": KARI })),
+        ("/.portvakt/login", json!({ "email": NOBODY })),
+        ("/.portvakt/login", json!({ "email": "kari" })),
+        ("/.portvakt/login", json!([])),
+        ("/.portvakt/code", json!({ "code": "12345" })),
+        ("/.portvakt/code", json!({ "code": "0000" })),
+        ("/.portvakt/resend", json!({})),
+    ] {
+        let asked = Instant::now();
+        program.post_json(path, &body).await;
+        assert_eq!(asked.elapsed(), tick, "{path} {body}");
+    }
+    for path in ["login", "code", "whoami"] {
+        let asked = Instant::now();
+        program.get(&format!("/.portvakt/{path}")).await;
+        assert_eq!(asked.elapsed(), Duration::ZERO, "{path}");
+    }
 }

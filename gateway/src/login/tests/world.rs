@@ -33,7 +33,6 @@ pub(super) const NOBODY: &str = "kine@fjord.example";
 /// As long as Kari's address, and suspended.
 pub(super) const SUSPENDED: &str = "siri@fjord.example";
 pub(super) const OLA: &str = "ola@fjord.example";
-pub(super) const OLAS_PHONE: &str = "+4790000002";
 
 pub(super) const PEOPLE: &str = r#"
 [[company]]
@@ -80,6 +79,7 @@ pub(super) struct Changes {
     pub(super) store: Option<SharedStore>,
     pub(super) directory: Option<SharedDirectory>,
     pub(super) full_disk: bool,
+    pub(super) tick: Duration,
 }
 
 impl World {
@@ -102,7 +102,7 @@ impl World {
         let directory = Arc::new(FileDirectory::load(&people).unwrap());
         let shared_directory = changes.directory.unwrap_or_else(|| directory.clone());
         let metrics = Metrics::new().unwrap();
-        let config = configuration();
+        let config = configuration(changes.tick);
         let master = MasterKey::generate();
         let outbox = Arc::new(Outbox::new(shared_clock.clone()));
         let issuer = config.public_url.origin();
@@ -374,7 +374,7 @@ impl Answer {
     }
 }
 
-fn configuration() -> Config {
+fn configuration(answer_tick: Duration) -> Config {
     let hours = |n: u64| Duration::from_secs(n * 3600);
     let window = |limit, per| Window { limit, per };
     Config {
@@ -409,7 +409,7 @@ fn configuration() -> Config {
             unknown_device: vec![window(5, hours(24)), window(20, hours(720))],
             known_device: vec![window(10, hours(24)), window(30, hours(720))],
             device_lifetime: hours(24 * 180),
-            answer_tick: Duration::ZERO,
+            answer_tick,
         },
         upstreams: vec![],
         policy: config::Policy {

@@ -1,11 +1,12 @@
 //! What is the file's own: its lock, its mode, its faults, its group commit, its bounds.
 
+use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::InMemoryBackend;
-use redb::{ReadableTableMetadata, StorageBackend};
+use redb::{BackendError, ReadableTableMetadata, StorageBackend};
 use tempfile::TempDir;
 
 use super::tables::{EXPIRIES, LANES, STRANGERS};
@@ -434,5 +435,18 @@ impl StorageBackend for FullDisk {
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
         self.check()?;
         self.file.write(offset, data)
+    }
+
+    // The lock is the file's, so that it cannot be opened anew before it is let go.
+    fn close(&self) -> std::io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(from, to)
+    }
+
+    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(from, to)
     }
 }

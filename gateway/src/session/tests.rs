@@ -1,3 +1,4 @@
+mod embedded;
 mod revocation;
 mod upkeep;
 

@@ -16,31 +16,31 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The people of the sample directory.
-pub const KARI: &str = "kari@fjord.example";
-pub const OLA: &str = "ola@fjord.example";
-pub const NILS: &str = "nils@tinde.example";
+pub(crate) const KARI: &str = "kari@fjord.example";
+pub(crate) const OLA: &str = "ola@fjord.example";
+pub(crate) const NILS: &str = "nils@tinde.example";
 
 /// The gateway before the sample service.
-pub struct House {
-    pub gateway: Option<Running>,
-    pub service: demo::service::Service,
-    pub upstream: SocketAddr,
+pub(crate) struct House {
+    pub(crate) gateway: Option<Running>,
+    pub(crate) service: demo::service::Service,
+    pub(crate) upstream: SocketAddr,
     running_service: Option<demo::service::Running>,
-    pub port: u16,
-    pub admin: SocketAddr,
-    pub dir: TempDir,
+    pub(crate) port: u16,
+    pub(crate) admin: SocketAddr,
+    pub(crate) dir: TempDir,
     config: String,
     clock: Option<SharedClock>,
 }
 
 impl House {
     /// With the shipped policies and people.
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::open_with(|_| {}, None).await
     }
 
     /// With changes to the configuration's text, and perhaps a clock in the test's hand.
-    pub async fn open_with(change: impl FnOnce(&mut String), clock: Option<SharedClock>) -> Self {
+    pub(crate) async fn open_with(change: impl FnOnce(&mut String), clock: Option<SharedClock>) -> Self {
         provider();
         let dir = tempfile::tempdir().unwrap();
         let service = demo::service::start(([127, 0, 0, 1], 0).into())
@@ -74,7 +74,7 @@ impl House {
     }
 
     /// Starts the gateway on the state that is there.
-    pub async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let path = self.dir.path().join("portvakt.toml");
         std::fs::write(&path, &self.config).unwrap();
         let (resolved, _) = config::load(&path, &|_| None).unwrap_or_else(|faults| {
@@ -87,39 +87,39 @@ impl House {
     }
 
     /// Stops the gateway and starts it again on the same state.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.gateway.take().unwrap().stop().await;
         self.start().await;
     }
 
     /// The application goes away.
-    pub async fn stop_service(&mut self) {
+    pub(crate) async fn stop_service(&mut self) {
         self.running_service.take().unwrap().shutdown().await;
     }
 
     /// The configuration's file, for a gateway in a process of its own.
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.dir.path().join("portvakt.toml")
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.port)
     }
 
-    pub fn policies(&self) -> PathBuf {
+    pub(crate) fn policies(&self) -> PathBuf {
         self.dir.path().join("policies")
     }
 
-    pub fn root_certificate(&self) -> Vec<u8> {
+    pub(crate) fn root_certificate(&self) -> Vec<u8> {
         std::fs::read(self.dir.path().join("certs/ca.pem")).unwrap()
     }
 
     /// A browser of one's own: a cookie jar, no redirects followed.
-    pub fn browser(&self) -> Client {
+    pub(crate) fn browser(&self) -> Client {
         self.browser_over(|builder| builder)
     }
 
-    pub fn browser_over(
+    pub(crate) fn browser_over(
         &self,
         change: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Client {
@@ -132,13 +132,13 @@ impl House {
     }
 
     /// Someone who has gone through both steps.
-    pub async fn logged_in(&self, email: &str) -> Client {
+    pub(crate) async fn logged_in(&self, email: &str) -> Client {
         let browser = self.browser();
         self.log_in(&browser, email).await;
         browser
     }
 
-    pub async fn log_in(&self, browser: &Client, email: &str) {
+    pub(crate) async fn log_in(&self, browser: &Client, email: &str) {
         self.ask_for_code(browser, email).await;
         let code = self.latest_code(email).await;
         let answer = self.give_code(browser, &code).await;
@@ -150,19 +150,19 @@ impl House {
         );
     }
 
-    pub async fn ask_for_code(&self, browser: &Client, email: &str) {
+    pub(crate) async fn ask_for_code(&self, browser: &Client, email: &str) {
         let answer = self
             .post_json(browser, "/.portvakt/login", &json!({ "email": email }))
             .await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
     }
 
-    pub async fn give_code(&self, browser: &Client, code: &str) -> Response {
+    pub(crate) async fn give_code(&self, browser: &Client, code: &str) -> Response {
         self.post_json(browser, "/.portvakt/code", &json!({ "code": code }))
             .await
     }
 
-    pub async fn post_json(&self, browser: &Client, path: &str, body: &Value) -> Response {
+    pub(crate) async fn post_json(&self, browser: &Client, path: &str, body: &Value) -> Response {
         browser
             .post(self.url(path))
             .header(ACCEPT, "application/json")
@@ -172,7 +172,7 @@ impl House {
             .unwrap()
     }
 
-    pub async fn get(&self, browser: &Client, path: &str) -> Response {
+    pub(crate) async fn get(&self, browser: &Client, path: &str) -> Response {
         browser
             .get(self.url(path))
             .header(ACCEPT, "application/json")
@@ -182,18 +182,18 @@ impl House {
     }
 
     /// All messages "sent" so far.
-    pub async fn outbox(&self) -> Vec<Value> {
+    pub(crate) async fn outbox(&self) -> Vec<Value> {
         self.admin("/outbox").await.json().await.unwrap()
     }
 
-    pub async fn admin(&self, path: &str) -> Response {
+    pub(crate) async fn admin(&self, path: &str) -> Response {
         reqwest::get(format!("http://{}{path}", self.admin))
             .await
             .unwrap()
     }
 
     /// The code of the newest message to a person; waits until it is there.
-    pub async fn latest_code(&self, email: &str) -> String {
+    pub(crate) async fn latest_code(&self, email: &str) -> String {
         let phone = match email {
             KARI => "+4790000001",
             OLA => "+4790000002",
@@ -218,7 +218,7 @@ impl House {
 
     /// Sends bytes as they are over TLS and HTTP/1.1, and returns all that comes back until the
     /// connection closes or stays silent.
-    pub async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.tls(&[b"http/1.1"]).await;
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
@@ -235,7 +235,7 @@ impl House {
     }
 
     /// A TLS connection with the given protocols offered.
-    pub async fn tls(
+    pub(crate) async fn tls(
         &self,
         alpn: &[&[u8]],
     ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
@@ -253,7 +253,7 @@ impl House {
             .unwrap()
     }
 
-    pub fn roots(&self) -> rustls::RootCertStore {
+    pub(crate) fn roots(&self) -> rustls::RootCertStore {
         use rustls::pki_types::{CertificateDer, pem::PemObject};
         let mut roots = rustls::RootCertStore::empty();
         roots
@@ -263,7 +263,7 @@ impl House {
     }
 
     /// The session cookie of a new login, for requests written by hand.
-    pub async fn session_cookie(&self, email: &str) -> String {
+    pub(crate) async fn session_cookie(&self, email: &str) -> String {
         let browser = self.browser();
         self.ask_for_code(&browser, email).await;
         let code = self.latest_code(email).await;
@@ -326,12 +326,12 @@ dir = "{dir}/state/audit"
     )
 }
 
-pub fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0))
         .unwrap()
         .local_addr()
@@ -340,7 +340,7 @@ pub fn free_port() -> u16 {
 }
 
 /// The provider of both ends' TLS, chosen once per process.
-pub fn provider() {
+pub(crate) fn provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
@@ -349,7 +349,7 @@ fn now() -> portvakt::clock::Timestamp {
     SystemClock::starting_at(Timestamp::from_millis(0)).now()
 }
 
-pub fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -363,7 +363,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// The status of an answer that came over [`House::raw`].
-pub fn status(answer: &[u8]) -> u16 {
+pub(crate) fn status(answer: &[u8]) -> u16 {
     let text = String::from_utf8_lossy(answer);
     text.split(' ')
         .nth(1)
@@ -372,7 +372,7 @@ pub fn status(answer: &[u8]) -> u16 {
 }
 
 /// The type of a JSON answer, without parameters.
-pub fn media_type(answer: &Response) -> String {
+pub(crate) fn media_type(answer: &Response) -> String {
     let value = answer
         .headers()
         .get(CONTENT_TYPE)

@@ -119,14 +119,8 @@ async fn a_websocket_opens_for_the_owner_and_closes_with_the_session() {
                 .headers_mut()
                 .insert("origin", origin.parse().unwrap());
         }
-        let config = rustls::ClientConfig::builder()
-            .with_root_certificates(house.roots())
-            .with_no_client_auth();
-        let connector = tokio_tungstenite::Connector::Rustls(config.into());
-        async move {
-            tokio_tungstenite::connect_async_tls_with_config(request, None, false, Some(connector))
-                .await
-        }
+        let tls = house.tls(&[b"http/1.1"]);
+        async move { tokio_tungstenite::client_async(request, tls.await).await }
     };
     let kari = house.session_cookie(KARI).await;
     let (mut socket, _) = connect(kari.clone(), None).await.unwrap();

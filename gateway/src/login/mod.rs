@@ -1,8 +1,8 @@
 //! The login: an e-mail address, then a four-digit code by SMS, then a session.
 //!
 //! A service over `http` types for every path below the gateway's prefix; it knows nothing of the
-//! proxy. Pages and JSON calls share one code path: an extractor reads either ([`visit`]), the
-//! steps ([`challenge`]) know neither, and what they refuse is answered in one place ([`refused`]).
+//! proxy. Pages and JSON calls share one code path: an extractor reads either (`visit.rs`), the
+//! steps (`challenge.rs`) know neither, and what they refuse is answered in one place (`refused.rs`).
 //!
 //! What an address is worth is never told: known, unknown and suspended addresses take the same
 //! steps, draw on the same counters and get the same answers, which leave on a fixed tick.

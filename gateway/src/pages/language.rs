@@ -6,7 +6,7 @@ use super::texts::{self, Texts};
 
 /// A language that the pages speak.
 ///
-/// Adding one is adding a file of [`texts`] and its line in each list here.
+/// Adding one is adding a file in `texts` and its line in each list here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
     /// English, and whatever else a client prefers that we do not speak.

@@ -14,6 +14,8 @@
 //! | 1 | [`config`]: as written, then resolved |
 //! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`body`]: words that everyone uses |
 
+pub mod admin;
+pub mod app;
 pub mod audit;
 pub mod body;
 pub mod cli;
@@ -21,9 +23,16 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod limit;
+pub mod listener;
+pub mod login;
 pub mod metrics;
+pub mod pages;
+pub mod pipeline;
 pub mod policy;
 pub mod principal;
 pub mod secret;
+pub mod session;
 pub mod store;
 pub mod target;
+pub mod upstream;

@@ -10,10 +10,12 @@ use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
 
 use super::certs::details::{Details, PairError, read_pair};
-use super::{ConfigFile, complain, now, report, say, say_json};
+use super::{ConfigFile, complain, counted, now, report, say, say_json};
 use crate::clock::Timestamp;
 use crate::config::fault::Fault;
-use crate::config::{self, CertificateFiles, Config, Login};
+use crate::config::{self, CertificateFiles, Config, Directory, Login};
+use crate::directory::file::FileDirectory;
+use crate::policy::PolicySet;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -60,9 +62,35 @@ fn examine(
 ) -> (Option<Config>, Vec<Fault>) {
     let (config, mut faults) = config::examine(path, env);
     if let Some(config) = &config {
+        // Of a configuration with faults, a file or folder that is not there may be a default
+        // that nobody meant.
+        let is_whole = faults.iter().all(Fault::is_warning);
         faults.extend(certificates(config, now));
+        let Directory::File { path } = &config.directory;
+        if is_whole || path.is_file() {
+            faults.extend(directory(path));
+        }
+        if is_whole || config.policy.dir.is_dir() {
+            faults.extend(policies(config));
+        }
     }
     (config, faults)
+}
+
+/// A directory must load whole.
+fn directory(path: &Path) -> Vec<Fault> {
+    FileDirectory::load(path).err().unwrap_or_default()
+}
+
+/// A policy set must load whole, and decide its own examples as they say.
+fn policies(config: &Config) -> Vec<Fault> {
+    match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
+        Ok(loaded) => {
+            let tests = loaded.set.run_tests();
+            [loaded.warnings, tests.warnings, tests.failures].concat()
+        }
+        Err(faults) => faults,
+    }
 }
 
 /// Files that are missing are the configuration's own faults: `config::load` has told of them.
@@ -180,11 +208,6 @@ fn yearly_odds(login: &Login) -> f64 {
     1.0 - (1.0_f64 - 1e-4).powf(guesses)
 }
 
-fn counted(number: usize, word: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {word}{plural}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::certs::{DEV_HOSTS, make_dev};
@@ -232,11 +255,17 @@ dir = "{root}/policies"
         errors.map(Fault::message).collect()
     }
 
+    fn warns(faults: &[Fault], of: &str) -> bool {
+        let mut warnings = faults.iter().filter(|fault| fault.is_warning());
+        warnings.any(|fault| fault.message().contains(of))
+    }
+
     #[test]
     fn what_is_in_order_has_no_faults() {
         let dir = folder("https://localhost:8443");
         let faults = examined(&dir, noon());
-        assert!(faults.is_empty(), "{faults:?}");
+        assert!(errors(&faults).is_empty(), "{faults:?}");
+        assert!(!warns(&faults, "certificate"), "{faults:?}");
     }
 
     #[test]
@@ -244,10 +273,7 @@ dir = "{root}/policies"
         let dir = folder("https://localhost:8443");
         let faults = examined(&dir, noon().plus(DAY * 70));
         assert!(errors(&faults).is_empty());
-        assert!(
-            faults[0].message().contains("expires in 20 days"),
-            "{faults:?}"
-        );
+        assert!(warns(&faults, "expires in 20 days"), "{faults:?}");
         let faults = examined(&dir, noon().plus(DAY * 90));
         assert!(errors(&faults)[0].contains("expired at 2027-02-22T10:20:07Z"));
         let faults = examined(&dir, noon().minus(DAY));
@@ -280,11 +306,31 @@ dir = "{root}/policies"
         let dir = folder("https://app.example.localhost");
         let faults = examined(&dir, noon());
         assert!(errors(&faults).is_empty());
-        assert!(
-            faults[0]
-                .message()
-                .starts_with("no certificate is for `app.example.localhost`")
+        assert!(warns(
+            &faults,
+            "no certificate is for `app.example.localhost`"
+        ));
+    }
+
+    #[test]
+    fn faults_in_the_directory_are_shown_with_those_of_the_configuration() {
+        let dir = folder("https://localhost/app");
+        let file = dir.path().join("portvakt.toml");
+        let people = dir.path().join("directory.toml");
+        std::fs::write(&people, "[[user]]\nid = \"u-kari\"\ncolour = \"red\"\n").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap().replace(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/directory.toml"),
+            &people.display().to_string(),
         );
+        std::fs::write(&file, text).unwrap();
+        let faults = examined(&dir, noon());
+        let places: Vec<String> = faults.iter().filter_map(Fault::location).collect();
+        for place in ["portvakt.toml:1:14", "directory.toml:3:1"] {
+            assert!(
+                places.iter().any(|found| found.ends_with(place)),
+                "{places:?}"
+            );
+        }
     }
 
     #[test]
@@ -294,6 +340,29 @@ dir = "{root}/policies"
         let errors = errors(&faults);
         assert!(errors[0].starts_with("`public_url` has"), "{errors:?}");
         assert!(errors[1].contains("expired at"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_directory_or_policy_set_that_is_not_there_is_a_fault() {
+        let dir = folder("https://localhost:8443");
+        let file = dir.path().join("portvakt.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let root = env!("CARGO_MANIFEST_DIR");
+        let text = text
+            .replace(
+                &format!("{root}/config/directory.toml"),
+                "/nonexistent/directory.toml",
+            )
+            .replace(&format!("{root}/policies"), "/nonexistent/policies");
+        std::fs::write(&file, text).unwrap();
+        let faults = examined(&dir, noon());
+        let errors = errors(&faults);
+        for path in ["/nonexistent/directory.toml", "/nonexistent/policies"] {
+            assert!(
+                errors.iter().any(|error| error.contains(path)),
+                "{errors:?}"
+            );
+        }
     }
 
     #[test]

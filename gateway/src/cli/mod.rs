@@ -3,6 +3,8 @@
 
 pub mod certs;
 pub mod check;
+mod policy;
+pub mod run;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -30,8 +32,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve until SIGTERM or Ctrl-C
+    Run(ConfigFile),
     /// Say everything that is wrong with the configuration; start nothing
     Check(check::CheckArgs),
+    /// Test policies before they take effect
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Make development certificates, or show the ones in use
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -53,7 +60,9 @@ pub struct ConfigFile {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(config) => run::run(&config.path),
         Command::Check(args) => check::run(&args),
+        Command::Policy(command) => policy::run(&command),
         Command::Certs(command) => certs::run(&command),
     }
 }
@@ -77,9 +86,18 @@ fn complain(text: &str) {
 /// Shows faults, each with the line that it is about.
 fn report(faults: &[Fault]) {
     for fault in faults {
-        complain(&fault.report());
-        complain("\n");
+        let report = fault.report();
+        complain(&report);
+        if report.lines().nth(1).is_some() {
+            complain("\n");
+        }
     }
+}
+
+/// `1 fault`, `2 faults`.
+fn counted(number: usize, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{plural}")
 }
 
 /// JSON for programs, with a line end.

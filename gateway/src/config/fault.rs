@@ -134,6 +134,15 @@ impl Fault {
         self.place.as_ref().map_or(0, |(_, span)| span.start)
     }
 
+    /// Place and message in one line, for a log.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        match self.location() {
+            Some(place) => format!("{place}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// The whole report for a terminal: `file:line:column: message`, the offending line, and help.
     #[must_use]
     pub fn report(&self) -> String {

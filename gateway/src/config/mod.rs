@@ -113,6 +113,14 @@ pub struct Config {
     pub audit: Audit,
 }
 
+impl Config {
+    /// The upstreams' names, in order, for the routes that name them.
+    #[must_use]
+    pub fn upstream_names(&self) -> Vec<&str> {
+        self.upstreams.iter().map(|one| one.name.as_str()).collect()
+    }
+}
+
 /// The public URL, in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {

@@ -1,5 +1,7 @@
 //! The directory: which companies and users exist, and where their codes go.
 
+pub mod file;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -104,7 +104,6 @@ impl Authoriser {
     /// Stops believing what is known of the resources that a request may change. To be called
     /// before it is forwarded; what it returns is held until the answer is through, and drops the
     /// facts once more if the client goes away before [`Authoriser::after_answer`].
-    #[expect(clippy::unused_async, reason = "other gateways will be told here")]
     pub async fn before_forward(
         &self,
         _set: &Arc<PolicySet>,

@@ -1,24 +1,19 @@
-//! The rules: Cedar, with its types named once and its faults turned into ours. Nothing else in
-//! the house names Cedar.
+//! The rules: schema and policies, ready to judge. Nothing outside this room names Cedar.
 
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EntityAttrEvaluationError,
-    EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Request,
-    RestrictedExpression, Schema, ValidationMode, Validator,
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet,
+    Request, Schema, Validator,
 };
-use miette::Diagnostic;
 
 use crate::config::fault::{Fault, Source};
 use crate::principal::Principal;
 
-use super::resource::{Kind, Origin, Record, Resources};
-
-/// The owner of what has none. No user is called so: [`Rules::judge`] denies one who is.
-const NOBODY: &str = "";
+use super::cedar_files::{parse_rules, parse_schema, validate};
+use super::entities::{KindType, NOBODY, Types};
+use super::resource::{Kind, Record, Resources};
 
 /// An action by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,28 +49,6 @@ pub(super) struct Files<'s> {
     pub(super) schema: &'s Source,
     pub(super) rules: &'s [Source],
     pub(super) invariants: Option<&'s Source>,
-}
-
-/// Entity types, parsed once, and which attributes the schema gives them.
-#[derive(Debug)]
-struct Types {
-    user: EntityTypeName,
-    user_shape: UserShape,
-    company: EntityTypeName,
-    /// By [`Kind`]; `None` for those that are never judged themselves.
-    kinds: Vec<Option<KindType>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct UserShape {
-    roles: bool,
-    suspended: bool,
-}
-
-#[derive(Debug)]
-struct KindType {
-    name: EntityTypeName,
-    owner: bool,
 }
 
 impl Rules {
@@ -198,7 +171,7 @@ impl Rules {
             None => self.types.company_uid(principal.company.id.as_str()),
         };
         let mut entities = Vec::with_capacity(2);
-        entities.push(self.types.user(principal, self.types.user_shape).ok()?);
+        entities.push(self.types.user(principal).ok()?);
         if let Some(record) = subject {
             entities.push(self.types.resource(record)?.ok()?);
         }
@@ -233,167 +206,6 @@ impl Rules {
     }
 }
 
-impl Types {
-    fn read(
-        schema: &Schema,
-        resources: &Resources,
-        source: &Source,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Self> {
-        let mut types = Self {
-            user: EntityTypeName::from_str("User").ok()?,
-            user_shape: UserShape {
-                roles: true,
-                suspended: true,
-            },
-            company: EntityTypeName::from_str("Company").ok()?,
-            kinds: Vec::new(),
-        };
-        types.user_shape = types.fit_user(schema, source, faults)?;
-        let company = cedar_policy::Entity::with_uid(types.company_uid("c"));
-        if let Err(error) = Entities::from_entities([company], Some(schema)) {
-            faults.push(misfit(source, "Company", &error.to_string()));
-        }
-        for resource in resources.values() {
-            let kind = match resource {
-                Some(resource) if matches!(resource.origin, Origin::Facts(_)) => {
-                    types.fit_kind(schema, &resource.entity, source, faults)
-                }
-                _ => None,
-            };
-            types.kinds.push(kind);
-        }
-        Some(types)
-    }
-
-    /// Which of a user's attributes the schema has: a trial tells.
-    fn fit_user(
-        &self,
-        schema: &Schema,
-        source: &Source,
-        faults: &mut Vec<Fault>,
-    ) -> Option<UserShape> {
-        let mut first = None;
-        for (roles, suspended) in [(true, true), (true, false), (false, true), (false, false)] {
-            let shape = UserShape { roles, suspended };
-            let sample = self.user_entity("u", "c", &[], false, shape).ok()?;
-            match Entities::from_entities([sample], Some(schema)) {
-                Ok(_) => return Some(shape),
-                Err(error) => {
-                    first.get_or_insert(error.to_string());
-                }
-            }
-        }
-        let fault = misfit(source, "User", &first.unwrap_or_default());
-        faults.push(
-            fault.help("entity User = { company: Company, roles: Set<String>, suspended: Bool };"),
-        );
-        None
-    }
-
-    fn fit_kind(
-        &self,
-        schema: &Schema,
-        entity: &str,
-        source: &Source,
-        faults: &mut Vec<Fault>,
-    ) -> Option<KindType> {
-        let name = EntityTypeName::from_str(entity).ok()?;
-        let mut first = None;
-        for owner in [true, false] {
-            let kind = KindType {
-                name: name.clone(),
-                owner,
-            };
-            let sample = self.kind_entity(&kind, "r", "c", "u").ok()?;
-            match Entities::from_entities([sample], Some(schema)) {
-                Ok(_) => return Some(kind),
-                Err(error) => {
-                    first.get_or_insert(error.to_string());
-                }
-            }
-        }
-        let fault = misfit(source, entity, &first.unwrap_or_default());
-        let help = format!("entity {entity} = {{ company: Company, owner: User }};");
-        faults.push(fault.help(help));
-        None
-    }
-
-    fn user_uid(&self, id: &str) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.user.clone(), EntityId::new(id))
-    }
-
-    fn company_uid(&self, id: &str) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.company.clone(), EntityId::new(id))
-    }
-
-    fn resource_uid(&self, record: &Record) -> Option<EntityUid> {
-        let kind = self.kinds.get(record.kind.0)?.as_ref()?;
-        let id = EntityId::new(&record.id);
-        Some(EntityUid::from_type_name_and_id(kind.name.clone(), id))
-    }
-
-    fn user(&self, principal: &Principal, shape: UserShape) -> Built {
-        self.user_entity(
-            principal.id.as_str(),
-            principal.company.id.as_str(),
-            &principal.roles,
-            principal.suspended,
-            shape,
-        )
-    }
-
-    fn user_entity(
-        &self,
-        id: &str,
-        company: &str,
-        roles: &[Arc<str>],
-        suspended: bool,
-        shape: UserShape,
-    ) -> Built {
-        let mut attributes = HashMap::with_capacity(3);
-        attributes.insert("company".to_owned(), entity(self.company_uid(company)));
-        if shape.roles {
-            let roles = roles
-                .iter()
-                .map(|role| RestrictedExpression::new_string(role.to_string()));
-            attributes.insert("roles".to_owned(), RestrictedExpression::new_set(roles));
-        }
-        if shape.suspended {
-            let suspended = RestrictedExpression::new_bool(suspended);
-            attributes.insert("suspended".to_owned(), suspended);
-        }
-        cedar_policy::Entity::new(self.user_uid(id), attributes, HashSet::new()).map_err(Box::new)
-    }
-
-    fn resource(&self, record: &Record) -> Option<Built> {
-        let kind = self.kinds.get(record.kind.0)?.as_ref()?;
-        let owner = record.owner.as_ref().map_or(NOBODY, |owner| owner.as_str());
-        Some(self.kind_entity(kind, &record.id, record.company.as_str(), owner))
-    }
-
-    fn kind_entity(&self, kind: &KindType, id: &str, company: &str, owner: &str) -> Built {
-        let mut attributes = HashMap::with_capacity(2);
-        attributes.insert("company".to_owned(), entity(self.company_uid(company)));
-        if kind.owner {
-            attributes.insert("owner".to_owned(), entity(self.user_uid(owner)));
-        }
-        let uid = EntityUid::from_type_name_and_id(kind.name.clone(), EntityId::new(id));
-        cedar_policy::Entity::new(uid, attributes, HashSet::new()).map_err(Box::new)
-    }
-}
-
-fn broken_rule(error: &AuthorizationError) -> &PolicyId {
-    let AuthorizationError::PolicyEvaluationError(error) = error;
-    error.policy_id()
-}
-
-type Built = Result<cedar_policy::Entity, Box<EntityAttrEvaluationError>>;
-
-fn entity(uid: EntityUid) -> RestrictedExpression {
-    RestrictedExpression::new_entity_uid(uid)
-}
-
 fn read_applies(
     schema: &Schema,
     types: &Types,
@@ -421,118 +233,7 @@ fn read_applies(
     applies
 }
 
-/// The rules of one file, each named by file and line, in the order in which they stand.
-fn parse_rules(source: &Source, faults: &mut Vec<Fault>) -> Vec<(Policy, Arc<str>)> {
-    let set = match PolicySet::from_str(source.text()) {
-        Ok(set) => set,
-        Err(errors) => {
-            for error in errors.iter() {
-                faults.push(diagnosed(source, error, None));
-            }
-            return Vec::new();
-        }
-    };
-    for template in set.templates() {
-        let place = template.as_ref().loc();
-        let span = place.map_or(0..0, |loc| loc.start()..loc.end());
-        faults.push(source.fault(
-            span,
-            "a rule with `?principal` or `?resource` decides nothing",
-        ));
-    }
-    let file = source.path().file_name().unwrap_or_default();
-    let file = file.to_string_lossy();
-    let mut placed: Vec<(usize, &Policy)> = set
-        .policies()
-        .map(|policy| (start(policy), policy))
-        .collect();
-    placed.sort_by_key(|(start, _)| *start);
-    let mut last_line = 0;
-    let name = |(start, policy): (usize, &Policy)| {
-        let (line, column) = source.position(start);
-        let label: Arc<str> = if line == last_line {
-            format!("{file}:{line}:{column}").into()
-        } else {
-            format!("{file}:{line}").into()
-        };
-        last_line = line;
-        (policy.new_id(PolicyId::new(&label)), label)
-    };
-    placed.into_iter().map(name).collect()
-}
-
-fn start(policy: &Policy) -> usize {
-    policy.as_ref().loc().map_or(0, |loc| loc.start())
-}
-
-fn parse_schema(source: &Source, faults: &mut Vec<Fault>) -> Option<Schema> {
-    match Schema::from_cedarschema_str(source.text()) {
-        Ok((schema, warnings)) => {
-            faults.extend(warnings.map(|w| diagnosed(source, &w, None).warning()));
-            Some(schema)
-        }
-        Err(error) => {
-            faults.push(diagnosed(source, &error, None));
-            let related = error.related().into_iter().flatten();
-            faults.extend(related.map(|error| diagnosed(source, error, None)));
-            None
-        }
-    }
-}
-
-fn validate<'s, S: Iterator<Item = &'s Source>>(
-    validator: &Validator,
-    set: &PolicySet,
-    sources: impl Fn() -> S,
-    faults: &mut Vec<Fault>,
-) {
-    let result = validator.validate(set, ValidationMode::Strict);
-    let mut keep = |id: &PolicyId, diagnostic: &dyn Diagnostic, warning: bool| {
-        // The identifier is the rule's name: `file:line`.
-        let name = id.to_string();
-        let file = name.split(':').next().unwrap_or_default();
-        let Some(source) = sources().find(|source| source.path().ends_with(file)) else {
-            return;
-        };
-        let fault = diagnosed(source, diagnostic, set.policy(id));
-        faults.push(if warning { fault.warning() } else { fault });
-    };
-    for error in result.validation_errors() {
-        keep(error.policy_id(), error, false);
-    }
-    for warning in result.validation_warnings() {
-        keep(warning.policy_id(), warning, true);
-    }
-}
-
-/// One of Cedar's diagnostics as a fault of ours; without a place of its own it stands at the
-/// rule's.
-fn diagnosed(source: &Source, diagnostic: &dyn Diagnostic, rule: Option<&Policy>) -> Fault {
-    let label = diagnostic.labels().and_then(|mut labels| labels.next());
-    let span = match &label {
-        Some(label) => label.offset()..label.offset() + label.len(),
-        None => rule
-            .and_then(|rule| rule.as_ref().loc())
-            .map_or(0..0, |loc| loc.start()..loc.end()),
-    };
-    let message = diagnostic.to_string();
-    let message = match label.as_ref().and_then(|label| label.label()) {
-        Some(label) => format!("{message}: {label}"),
-        None => message,
-    };
-    let fault = source.fault(span, message);
-    match diagnostic.help() {
-        Some(help) => fault.help(help.to_string()),
-        None => fault,
-    }
-}
-
-fn misfit(schema: &Source, entity: &str, why: &str) -> Fault {
-    let declaration = format!("entity {entity}");
-    let start = schema.text().find(&declaration);
-    let span = start.map_or(0..0, |start| start..start + declaration.len());
-    schema.fault(
-        span,
-        format!("the gateway's `{entity}` does not fit the schema: {why}"),
-    )
+fn broken_rule(error: &AuthorizationError) -> &PolicyId {
+    let AuthorizationError::PolicyEvaluationError(error) = error;
+    error.policy_id()
 }

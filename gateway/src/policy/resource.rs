@@ -265,6 +265,7 @@ impl<'w> Resolver<'w, '_, '_> {
         let resolved: Vec<_> = sources
             .iter()
             .map(|source| match source {
+                WrittenSource::Faulty => None,
                 WrittenSource::Learned => Some(FactSource::Learned),
                 WrittenSource::Upstream {
                     ask,

@@ -1,21 +1,16 @@
 //! Routes: which request is which action on which resource.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
 
 use crate::target::{self, Target};
 
-use super::cedar::{Action, Rules};
-use super::lint;
+use super::cedar::Action;
 use super::pattern::Pattern;
-use super::reader::{Reader, Text, nearest};
-use super::resource::{Kind, Resource, Resources, upstream};
-use super::table::{Misplaced, Table};
+use super::resource::{Kind, Resource};
 use super::template::{PathTemplate, Pointer};
-use super::written::{WrittenCopy, WrittenLearn, WrittenRoute, WrittenSubject};
 
 /// How many identifiers one path may hold.
 pub(super) const MAX_IDENTIFIERS: usize = 4;
@@ -26,11 +21,11 @@ pub(super) const READING: [&str; 2] = ["read", "list"];
 /// A match from target to action and resource.
 #[derive(Debug)]
 pub struct Route {
-    label: Arc<str>,
-    action: Arc<str>,
-    upstream: Option<Arc<str>>,
-    body_limit: Option<u64>,
-    upgrades: bool,
+    pub(super) label: Arc<str>,
+    pub(super) action: Arc<str>,
+    pub(super) upstream: Option<Arc<str>>,
+    pub(super) body_limit: Option<u64>,
+    pub(super) upgrades: bool,
     pub(super) pattern: Pattern,
     pub(super) hosts: Vec<Box<str>>,
     pub(super) subject: Subject,
@@ -228,306 +223,5 @@ impl RouteMatch {
             .zip(self.named())
             .find(|((_, end), _)| *end == length)?;
         Some((named.0, named.1?))
-    }
-}
-
-/// Resolves every `[[route]]`; what has a fault is left out.
-pub(super) fn resolve(
-    written: &[WrittenRoute],
-    resources: &Resources,
-    rules: Option<&Rules>,
-    upstreams: &[&str],
-    reader: &mut Reader<'_>,
-) -> (Vec<Arc<Route>>, Table) {
-    let mut resolver = Resolver {
-        resources,
-        rules,
-        upstreams,
-        reader,
-        copies: BTreeMap::new(),
-    };
-    let resolved: Vec<_> = written
-        .iter()
-        .filter_map(|route| Some((route, resolver.route(route)?)))
-        .collect();
-    let places = resolved.iter().map(|(_, r)| (&r.pattern, &r.hosts[..]));
-    let (table, misplaced) = Table::build(places);
-    let text = |route: usize| resolved.get(route).map(|(written, _)| &written.matches);
-    for entry in misplaced {
-        let (route, other, how) = match entry {
-            Misplaced::Twin { of, route } => (route, of, "is exactly as specific as"),
-            Misplaced::Shadowed { by, route } => (route, by, "never matches: before it comes"),
-        };
-        if let (Some(route), Some(other)) = (text(route), text(other)) {
-            let (line, _) = reader.source().position(other.span().start);
-            let (route_text, other_text) = (route.get_ref(), other.get_ref());
-            let message = format!("`{route_text}` {how} `{other_text}` in line {line}");
-            reader.fault(route.span(), message);
-        }
-    }
-    lint::check(&resolved, reader);
-    let routes = resolved.into_iter().map(|(_, r)| Arc::new(r)).collect();
-    (routes, table)
-}
-
-struct Resolver<'w, 'r, 's> {
-    resources: &'w Resources,
-    rules: Option<&'w Rules>,
-    upstreams: &'w [&'w str],
-    reader: &'r mut Reader<'s>,
-    /// Which type is copied in which line.
-    copies: BTreeMap<usize, usize>,
-}
-
-impl Resolver<'_, '_, '_> {
-    fn route(&mut self, written: &WrittenRoute) -> Option<Route> {
-        let matches = &written.matches;
-        let pattern = match Pattern::parse(matches.get_ref()) {
-            Ok(pattern) => pattern,
-            Err(error) => {
-                // The text begins after its quotation mark.
-                let start = matches.span().start + 1;
-                let span = start + error.span.start..start + error.span.end;
-                self.reader.fault(span, error.message);
-                return None;
-            }
-        };
-        let upstream = upstream(written.upstream.as_ref(), self.upstreams, self.reader);
-        let hosts = self.hosts(&written.hosts);
-        let subject = self.subject(written, &pattern);
-        let visible_by = self.visible_by(written);
-        let copy = written.copy.as_ref().map(|copy| self.copy(copy, &pattern));
-        let learn = written.learn.as_ref().map(|learn| self.learn(learn));
-        if written.websocket && pattern.method != Some(Method::GET) {
-            let message = "a WebSocket opens with `GET` (RFC 6455, section 4.1)";
-            self.reader.fault(matches.span(), message);
-        }
-        let action = match &written.action {
-            Some(action) if !written.public => action.get_ref().as_str(),
-            _ => "public",
-        };
-        Some(Route {
-            label: matches.get_ref().as_str().into(),
-            action: action.into(),
-            upstream,
-            body_limit: written.body_limit,
-            upgrades: written.websocket,
-            pattern,
-            hosts,
-            subject: subject?,
-            visible_by,
-            copy: copy.flatten(),
-            learn: learn.flatten(),
-        })
-    }
-
-    fn subject(&mut self, written: &WrittenRoute, pattern: &Pattern) -> Option<Subject> {
-        if written.public {
-            if let Some(action) = &written.action {
-                let message = "a public route is not judged: leave `action` out";
-                self.reader.fault(action.span(), message);
-            }
-            if let WrittenSubject::Company(span) = &written.subject {
-                let message = "a public route is not judged: leave `resource` out";
-                self.reader.fault(span.clone(), message);
-            }
-            return Some(Subject::Public);
-        }
-        let action = match &written.action {
-            Some(action) => self.action(action),
-            None => {
-                let message = "this [[route]] has neither `action` nor `public = true`";
-                self.reader.fault(written.span.clone(), message);
-                None
-            }
-        };
-        let captures = self.captures(written, pattern);
-        match &written.subject {
-            WrittenSubject::Faulty => None,
-            WrittenSubject::Company(span) if pattern.names().count() > 0 => {
-                self.reader.fault_with_help(
-                    span.clone(),
-                    "the path names a resource, which would not be judged",
-                    "leave `resource` out, or write `*` for a segment that names nothing",
-                );
-                None
-            }
-            WrittenSubject::Company(_) => {
-                self.applies(written, action?, None);
-                Some(Subject::Company(action?))
-            }
-            WrittenSubject::Path if pattern.names().count() == 0 => {
-                self.reader.fault_with_help(
-                    written.matches.span(),
-                    "the path names no resource",
-                    "write `{name}` in the path, or `resource = \"company\"`",
-                );
-                None
-            }
-            WrittenSubject::Path => {
-                let captures = captures?;
-                for capture in &captures {
-                    self.applies(written, action?, Some(&capture.resource));
-                }
-                Some(Subject::Named(action?, captures))
-            }
-        }
-    }
-
-    fn captures(&mut self, written: &WrittenRoute, pattern: &Pattern) -> Option<Vec<Capture>> {
-        let span = written.matches.span();
-        let mut captures = Vec::new();
-        let mut sound = true;
-        for (segment, name) in pattern.names() {
-            match self.resources.get(name) {
-                Some(Some(resource)) => captures.push(Capture {
-                    segment,
-                    resource: Arc::clone(resource),
-                }),
-                // A declared one that is faulty was told where it stands.
-                Some(None) => sound = false,
-                None => {
-                    sound = false;
-                    self.reader.fault_with_help(
-                        span.clone(),
-                        format!("there is no [resource.{name}]"),
-                        "declare it, or write `*` for a segment that is no identifier",
-                    );
-                }
-            }
-        }
-        if captures.len() > MAX_IDENTIFIERS {
-            let message = format!("a path holds at most {MAX_IDENTIFIERS} identifiers");
-            self.reader.fault(span, message);
-            sound = false;
-        }
-        sound.then_some(captures)
-    }
-
-    fn action(&mut self, written: &Text) -> Option<Action> {
-        let name = written.get_ref();
-        let rules = self.rules?;
-        let found = rules.action(name);
-        if found.is_none() {
-            let message = format!("the schema has no action `{name}`");
-            match nearest(name, rules.action_names()) {
-                Some(near) => {
-                    let help = format!("did you mean `{near}`?");
-                    self.reader.fault_with_help(written.span(), message, help);
-                }
-                None => self.reader.fault(written.span(), message),
-            }
-        }
-        found
-    }
-
-    /// Faults an action that the schema does not let apply to what is judged.
-    fn applies(&mut self, written: &WrittenRoute, action: Action, resource: Option<&Resource>) {
-        let judged = resource.map(Resource::judged);
-        let Some(rules) = self.rules else { return };
-        if rules.applies(action, judged.map(|resource| resource.kind)) {
-            return;
-        }
-        let span = written.action.as_ref().map(Text::span).unwrap_or_default();
-        let entity = judged.map_or("Company", |resource| &resource.entity);
-        let name = rules.action_name(action);
-        let message = format!("the schema does not let a `User` do `{name}` to a `{entity}`");
-        self.reader.fault(span, message);
-    }
-
-    fn visible_by(&mut self, written: &WrittenRoute) -> Option<Action> {
-        match &written.visible_by {
-            Some(action) => self.action(action),
-            None => self.rules?.action("read"),
-        }
-    }
-
-    fn hosts(&mut self, written: &[Text]) -> Vec<Box<str>> {
-        let mut hosts = Vec::new();
-        for host in written {
-            let name = host.get_ref();
-            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b);
-            if name.is_empty() || name.ends_with('.') || !name.bytes().all(fits) {
-                let message = format!("`{name}` is no host name: lower case, without port");
-                self.reader.fault(host.span(), message);
-            }
-            hosts.push(name.as_str().into());
-        }
-        hosts
-    }
-
-    fn copy(&mut self, written: &WrittenCopy, pattern: &Pattern) -> Option<Copies> {
-        let land = self.template(&written.land, written.land.get_ref());
-        let of = self.known(&written.of)?;
-        let named = pattern.names().map(|(_, name)| name).eq([&*of.name]);
-        let post = pattern
-            .template()
-            .filter(|_| named && pattern.method == Some(Method::POST));
-        let Some(post) = post else {
-            let message = format!(
-                "a copy is a `POST` whose path names one `{{{}}}` and nothing else",
-                of.name
-            );
-            self.reader.fault(written.of.span(), message);
-            return None;
-        };
-        let (line, _) = self.reader.source().position(written.of.span().start);
-        if let Some(first) = self.copies.insert(of.kind.0, line) {
-            let message = format!("line {first} says already how a `{}` is copied", of.name);
-            self.reader.fault(written.of.span(), message);
-        }
-        let post = self.template(&written.of, &post);
-        Some(Copies {
-            of: of.kind,
-            post: post?,
-            land: land?,
-        })
-    }
-
-    fn learn(&mut self, written: &WrittenLearn) -> Option<Learn> {
-        let place = written.place.get_ref();
-        let place = if let Some(pointer) = place.strip_prefix("json:") {
-            Pointer::parse(pointer)
-                .map_err(|message| self.reader.fault(written.place.span(), message))
-                .ok()
-                .map(Place::Json)
-        } else if let Some(path) = place.strip_prefix("location:") {
-            self.template(&written.place, path).map(Place::Location)
-        } else {
-            let message = format!("`{place}` is no place: `json:/pointer` or `location:/path`");
-            self.reader.fault(written.place.span(), message);
-            None
-        };
-        let resource = self.known(&written.resource)?;
-        if !resource.learns() {
-            self.reader.fault_with_help(
-                written.resource.span(),
-                format!("nothing reads what is learned of a `{}`", resource.name),
-                format!(
-                    "add `{{ from = \"learned\" }}` to the facts of [resource.{}]",
-                    resource.name
-                ),
-            );
-        }
-        Some(Learn {
-            resource,
-            place: place?,
-        })
-    }
-
-    fn known(&mut self, written: &Text) -> Option<Arc<Resource>> {
-        let name = written.get_ref().as_str();
-        let found = self.resources.get(name);
-        if found.is_none() {
-            let message = format!("there is no [resource.{name}]");
-            self.reader.fault(written.span(), message);
-        }
-        found.cloned().flatten()
-    }
-
-    fn template(&mut self, at: &Text, text: &str) -> Option<PathTemplate> {
-        PathTemplate::parse(text)
-            .map_err(|message| self.reader.fault(at.span(), message))
-            .ok()
     }
 }

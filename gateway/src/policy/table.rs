@@ -376,7 +376,8 @@ mod tests {
             inner => inner.split('/').collect(),
         };
         let exact = parts.len() == pattern.segments.len();
-        if !exact && !(pattern.rest && parts.len() > pattern.segments.len()) {
+        let deeper = pattern.rest && parts.len() > pattern.segments.len();
+        if !exact && !deeper {
             return None;
         }
         let mut by_segment = Vec::new();

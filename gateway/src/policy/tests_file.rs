@@ -128,10 +128,7 @@ impl Test {
             if action == Some(asked) {
                 touched.extend(finding.rules.iter().cloned());
             }
-            Arc::new(Judged {
-                counter: None,
-                ..set.judged(principal, record, finding)
-            })
+            Arc::new(Judged::new(principal, record, finding))
         };
         let mut records = Vec::new();
         for (resource, id) in matched.named() {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
-use crate::principal::UserId;
+use crate::principal::{Principal, UserId};
 
 use super::PolicySet;
-use super::cedar::Action;
+use super::cedar::{Action, Finding};
 use super::resource::Record;
 use super::routes::{Route, Subject};
 
@@ -81,6 +81,26 @@ pub(super) struct Judged {
     pub(super) resources: Arc<[Arc<str>]>,
     /// Counts decisions that end with this.
     pub(super) counter: Option<IntCounter>,
+}
+
+impl Judged {
+    /// A finding, labelled; not counted.
+    pub(super) fn new(
+        principal: &Principal,
+        record: Option<&Arc<Record>>,
+        finding: Finding,
+    ) -> Self {
+        let label = match record {
+            Some(record) => Arc::clone(&record.label),
+            None => format!("Company::{}", principal.company.id).into(),
+        };
+        Self {
+            allow: finding.allow,
+            rule: finding.rule,
+            resources: Arc::new([label]),
+            counter: None,
+        }
+    }
 }
 
 /// Puts together what `judge` says of each subject; `None` among them is the caller's company.

@@ -39,6 +39,8 @@ pub(super) enum WrittenSource {
         owner: Option<Text>,
     },
     Learned,
+    /// Something that was faulted already.
+    Faulty,
 }
 
 /// Where the upstream is asked.
@@ -136,7 +138,7 @@ fn read_resource(
         fields
             .list("facts")
             .iter()
-            .filter_map(|source| read_source(fields.reader(), source))
+            .map(|source| read_source(fields.reader(), source).unwrap_or(WrittenSource::Faulty))
             .collect()
     });
     let parent = match fields.value("parent") {

@@ -3,6 +3,10 @@
 //! An operation that returns `Ok` is durable. Every window is counted on the `now` that is passed
 //! in. Implementations hold no policy: limits are arguments.
 
+#[cfg(test)]
+mod contract;
+pub mod embedded;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

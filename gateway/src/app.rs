@@ -1,0 +1,393 @@
+//! The gateway as a whole: built from a resolved configuration, reloaded, drained.
+//!
+//! Threads: one per worker (a current-thread runtime with its own sockets and upstream
+//! connections), one that writes the store, one the audit trail, one the access log, and the
+//! caller's runtime for ops and housekeeping.
+
+mod keys;
+mod reload;
+mod workers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin, Check};
+use crate::audit::{Audit, Record};
+use crate::body::Body;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::fault::Fault;
+use crate::config::{self, Config};
+use crate::directory::SharedDirectory;
+use crate::directory::file::FileDirectory;
+use crate::listener;
+use crate::login::{Login, LoginParts, Outbox};
+use crate::metrics::Metrics;
+use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
+use crate::policy::{Authoriser, PolicySet};
+use crate::session::Sessions;
+use crate::session::assertion::Keyring;
+use crate::store::SharedStore;
+use crate::store::embedded::Embedded;
+use reload::Reloads;
+use workers::Workers;
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// What people wrote is wrong; every fault.
+    #[error("{} faults keep the gateway from starting", .0.len())]
+    Faults(Vec<Fault>),
+    /// An address cannot be had.
+    #[error(
+        "cannot listen on {address}: {reason}; end what uses it, or choose another in the configuration"
+    )]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// How often sessions' use, the time and due key rotations are written down.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it accepts, in the configuration's order, with the ports that the system chose.
+    pub addresses: Vec<SocketAddr>,
+    /// Where ops find it.
+    pub admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    drain: Duration,
+    workers: Workers,
+    tasks: Vec<JoinHandle<()>>,
+    gateway: Arc<Gateway>,
+}
+
+/// What housekeeping and reloads work on.
+#[derive(Debug)]
+struct Gateway {
+    shared: Arc<Shared>,
+    store: SharedStore,
+    directory: Arc<FileDirectory>,
+    certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
+    reloads: Reloads,
+}
+
+/// Serves until `stop` resolves, then drains.
+///
+/// # Errors
+///
+/// [`AppError`] if the gateway cannot start.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+    let running = start(config, None).await?;
+    stop.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// Starts everything; returns once every address accepts. Without a `clock` the system's is used.
+///
+/// # Errors
+///
+/// [`AppError`] with every fault, before anything is served.
+pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running, AppError> {
+    let metrics = Metrics::new().map_err(other)?;
+    let loaded = Loaded::read(&config)?;
+    let sockets = workers::bind_all(&config)?;
+    let admin_socket = bind_admin(config.admin.bind).await?;
+
+    let config::Store::Embedded { path } = &config.store;
+    let store: SharedStore = Arc::new(Embedded::open(path).map_err(other)?);
+    let clock = match clock {
+        Some(clock) => clock,
+        None => Arc::new(SystemClock::starting_at(
+            store.high_water().await.map_err(other)?,
+        )),
+    };
+    let master = keys::master(&config)?;
+    let audit = Audit::open(&config.audit.dir).map_err(other)?;
+    let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
+    let directory: SharedDirectory = Arc::clone(&loaded.directory) as SharedDirectory;
+    let sessions = Sessions::new(
+        Arc::clone(&store),
+        Arc::clone(&directory),
+        Arc::clone(&clock),
+        config.session,
+        metrics.clone(),
+    );
+    let keyring = Keyring::open(
+        Arc::clone(&store),
+        master.derive("assertion keys"),
+        Arc::clone(&clock),
+        config.public_url.origin(),
+    )
+    .await
+    .map_err(other)?;
+    let config::Sms::Outbox = config.sms;
+    let outbox = Arc::new(Outbox::new(Arc::clone(&clock)));
+    let login = Login::new(LoginParts {
+        store: Arc::clone(&store),
+        directory: Arc::clone(&directory),
+        sessions: Arc::clone(&sessions),
+        keyring: Arc::clone(&keyring),
+        clock: Arc::clone(&clock),
+        master: &master,
+        sender: Arc::clone(&outbox) as _,
+        audit: audit.clone(),
+        metrics: metrics.clone(),
+        config: &config,
+    });
+    let shared = Arc::new(Shared {
+        policy: ArcSwap::new(loaded.policy),
+        authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
+        headers: Arc::new(HeaderPlan::new(&config.upstreams)),
+        own_pages: Arc::new(LoginPages(login)),
+        sessions,
+        directory,
+        keyring,
+        metrics,
+        audit,
+        access_log,
+        clock,
+        config,
+    });
+    let gateway = Arc::new(Gateway {
+        reloads: Reloads::new(&shared.metrics),
+        directory: loaded.directory,
+        certificates: loaded.certificates,
+        store,
+        shared,
+    });
+    gateway.begin(sockets, admin_socket, outbox).await
+}
+
+/// What must be without fault before anything starts.
+struct Loaded {
+    directory: Arc<FileDirectory>,
+    policy: Arc<PolicySet>,
+    certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
+}
+
+impl Loaded {
+    fn read(config: &Config) -> Result<Self, AppError> {
+        let mut faults = Vec::new();
+        let config::Directory::File { path } = &config.directory;
+        let directory = FileDirectory::load(path)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let policy = reload::read_policy(config)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let certificates = reload::read_certificates(config)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        match (directory, policy, certificates) {
+            (Some(directory), Some(policy), Some(pairs)) => Ok(Self {
+                directory: Arc::new(directory),
+                policy,
+                certificates: pairs
+                    .iter()
+                    .filter_map(|(name, pairs)| {
+                        let (first, others) = pairs.split_first()?;
+                        Some((
+                            name.clone(),
+                            Arc::new(listener::tls::Certificates::new(first, others)),
+                        ))
+                    })
+                    .collect(),
+            }),
+            _ => Err(AppError::Faults(faults)),
+        }
+    }
+}
+
+impl Gateway {
+    async fn begin(
+        self: Arc<Self>,
+        sockets: workers::Sockets,
+        admin_socket: TcpListener,
+        outbox: Arc<Outbox>,
+    ) -> Result<Running, AppError> {
+        let (stop, stopped) = watch::channel(false);
+        let addresses = sockets.addresses();
+        let workers = Workers::start(&self.shared, sockets, &self.certificates, &stopped)?;
+        let admin_address = admin_socket.local_addr().map_err(other)?;
+        let admin = Admin {
+            metrics: self.shared.metrics.clone(),
+            readiness: {
+                let (gateway, stopped) = (Arc::clone(&self), stopped.clone());
+                Arc::new(move || {
+                    let (gateway, stopping) = (Arc::clone(&gateway), *stopped.borrow());
+                    Box::pin(async move { gateway.readiness(stopping).await })
+                })
+            },
+            outbox: Some(Arc::new(move || {
+                serde_json::to_value(outbox.messages()).unwrap_or_default()
+            })),
+        };
+        // The admin listener goes last: it tells that the rest is draining.
+        let mut closed = stopped.clone();
+        let drained = async move {
+            raised(&mut closed).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        let mut tasks = vec![tokio::spawn(async move {
+            if let Err(error) = admin::serve(admin, admin_socket, drained).await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        })];
+        tasks.push(tokio::spawn(Arc::clone(&self).keep_house(stopped.clone())));
+        tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
+        self.note("gateway.start", "ok").await?;
+        Ok(Running {
+            addresses,
+            admin: admin_address,
+            stop,
+            drain: self.shared.config.limits.drain,
+            workers,
+            tasks,
+            gateway: self,
+        })
+    }
+
+    async fn note(&self, event: &'static str, result: &str) -> Result<(), AppError> {
+        let record = Record::new(self.shared.clock.now(), event, result);
+        self.shared.audit.keep(record).await.map_err(other)
+    }
+
+    /// Writes down what may be written late: when sessions were used, what time it is.
+    async fn keep_house(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = raised(&mut stopped) => return,
+            }
+            if let Err(error) = self.shared.sessions.flush().await {
+                tracing::warn!(%error, "the use of sessions could not be written down");
+            }
+            if let Err(error) = self.shared.sessions.recheck().await {
+                tracing::warn!(%error, "sessions could not be held against the directory");
+            }
+            if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
+                tracing::warn!(%error, "the time could not be written down");
+            }
+            if let Err(error) = self.shared.keyring.rotate_if_due().await {
+                tracing::warn!(%error, "the assertion's keys could not be rotated");
+            }
+        }
+    }
+
+    /// Every condition of being ready, with its reason.
+    async fn readiness(&self, stopping: bool) -> Vec<Check> {
+        let mut checks = self.reloads.checks();
+        let now = self.shared.clock.now();
+        let check = |name: &str, fault: Option<String>| Check {
+            name: name.to_owned(),
+            ok: fault.is_none(),
+            reason: fault,
+            optional: false,
+        };
+        let ended = self.reloads.ended_certificate(now);
+        checks.push(check(
+            "certificates",
+            ended.map(|name| format!("`{name}` is not valid now")),
+        ));
+        checks.push(check(
+            "store",
+            self.store
+                .ready()
+                .await
+                .err()
+                .map(|error| error.to_string()),
+        ));
+        checks.push(check(
+            "running",
+            stopping.then(|| "the gateway is draining".to_owned()),
+        ));
+        let upstreams = workers::reachable(&self.shared).await;
+        let any = upstreams.iter().any(|(_, reachable)| *reachable);
+        checks.push(check(
+            "upstreams",
+            (!any).then(|| "no upstream can be reached".to_owned()),
+        ));
+        checks.extend(upstreams.into_iter().map(|(name, reachable)| Check {
+            name: format!("upstream:{name}"),
+            ok: reachable,
+            reason: (!reachable).then(|| "no endpoint takes a connection".to_owned()),
+            optional: true,
+        }));
+        checks
+    }
+}
+
+impl Running {
+    /// Reads certificates, directory and policies again, as `SIGHUP` does; what is faulty stays as
+    /// it was.
+    pub async fn reload(&self) {
+        reload::all(&self.gateway).await;
+    }
+
+    /// Not ready from now on; lets every request finish, within the drain's deadline.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(self.drain, self.workers.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections did not end within the drain's deadline");
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        if let Err(error) = self.gateway.shared.sessions.flush().await {
+            tracing::warn!(%error, "the use of sessions could not be written down");
+        }
+        if let Err(error) = self.gateway.note("gateway.stop", "ok").await {
+            tracing::warn!(%error, "the stop was not recorded");
+        }
+    }
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| AppError::Bind {
+            address,
+            reason: error.to_string(),
+        })
+}
+
+/// Resolves once the flag is true, or nobody is left to raise it.
+async fn raised(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}
+
+fn other(error: impl std::fmt::Display) -> AppError {
+    AppError::Start(error.to_string())
+}
+
+/// The login's pages, as the pipeline asks for them.
+#[derive(Debug)]
+struct LoginPages(Login);
+
+#[async_trait]
+impl OwnPages for LoginPages {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        self.0.call(request).await
+    }
+}

@@ -1,0 +1,44 @@
+//! The master key: given by reference, or made at the embedded store's first start.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{AppError, other};
+use crate::config::{self, Config};
+use crate::secret::MasterKey;
+
+/// The key that was given; otherwise the one beside the embedded store, made if there is none.
+pub(super) fn master(config: &Config) -> Result<MasterKey, AppError> {
+    if let Some(given) = &config.master_key {
+        return Ok(given.clone());
+    }
+    let config::Store::Embedded { path } = &config.store;
+    let file = path.with_file_name("master.key");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => MasterKey::parse(&text)
+            .map_err(|error| other(format!("`{}` is no master key: {error}", file.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => make(&file),
+        Err(error) => Err(other(format!("cannot read `{}`: {error}", file.display()))),
+    }
+}
+
+/// Makes the key, readable by its owner only, and durable before anything depends on it.
+fn make(file: &Path) -> Result<MasterKey, AppError> {
+    let key = MasterKey::generate();
+    let failed = |error| other(format!("cannot write `{}`: {error}", file.display()));
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(failed)?;
+    out.write_all(key.to_hex().as_bytes())
+        .and_then(|()| out.sync_all())
+        .map_err(failed)?;
+    Ok(key)
+}

@@ -1,0 +1,295 @@
+//! Reloads: certificates, directory and policies, each whole or not at all. What is faulty leaves
+//! the last good state in force, and a log line, a metric and `/readyz` say so.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::{Gateway, raised};
+use crate::admin::Check;
+use crate::audit::Record;
+use crate::clock::Timestamp;
+use crate::config::fault::Fault;
+use crate::config::{self, Config};
+use crate::listener::certificates::Certificate;
+use crate::metrics::Metrics;
+use crate::policy::PolicySet;
+
+/// Files that change together are read together: so long no further change may come.
+const SETTLE: Duration = Duration::from_millis(150);
+
+const CERTIFICATES: &str = "certificates";
+const DIRECTORY: &str = "directory";
+const POLICY: &str = "policy";
+
+/// How the latest reload of each part went.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    metrics: Metrics,
+    failures: Mutex<BTreeMap<&'static str, Option<String>>>,
+    ends: Mutex<Vec<(String, Timestamp, Timestamp)>>,
+}
+
+impl Reloads {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        for what in [CERTIFICATES, DIRECTORY, POLICY] {
+            metrics.reload_failed.with_label_values(&[what]).set(0);
+        }
+        Self {
+            metrics: metrics.clone(),
+            failures: Mutex::default(),
+            ends: Mutex::default(),
+        }
+    }
+
+    /// One check per part: a failed reload is told, but the last good state serves on.
+    pub(super) fn checks(&self) -> Vec<Check> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let check = |(what, reason): (&&'static str, &Option<String>)| Check {
+            name: format!("reload:{what}"),
+            ok: reason.is_none(),
+            reason: reason.clone(),
+            optional: true,
+        };
+        failures.iter().map(check).collect()
+    }
+
+    /// A certificate that is not valid at a moment, if there is one.
+    pub(super) fn ended_certificate(&self, now: Timestamp) -> Option<String> {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = ends
+            .iter()
+            .find(|(_, from, until)| now < *from || now >= *until);
+        ended.map(|(name, ..)| name.clone())
+    }
+
+    /// Remembers and publishes until when the certificates in force are good.
+    fn certificates(&self, pairs: &[(String, Vec<Certificate>)]) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.clear();
+        for (set, certificate) in pairs
+            .iter()
+            .flat_map(|(set, all)| all.iter().map(move |one| (set, one)))
+        {
+            let name = certificate.names().first().unwrap_or(set).clone();
+            let end = i64::try_from(certificate.not_after().as_secs()).unwrap_or(i64::MAX);
+            self.metrics
+                .certificate_not_after
+                .with_label_values(&[&name])
+                .set(end);
+            ends.push((name, certificate.not_before(), certificate.not_after()));
+        }
+    }
+
+    fn outcome(&self, what: &'static str, faults: &[Fault]) {
+        let failed = !faults.is_empty();
+        let result = if failed { "failed" } else { "ok" };
+        self.metrics
+            .reloads
+            .with_label_values(&[what, result])
+            .inc();
+        self.metrics
+            .reload_failed
+            .with_label_values(&[what])
+            .set(failed.into());
+        let reason = faults.first().map(|fault| match faults.len() - 1 {
+            0 => fault.one_line(),
+            more => format!("{} (and {more} more)", fault.one_line()),
+        });
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.insert(what, reason);
+    }
+}
+
+/// The policy folder, if it is without fault and passes its own tests.
+pub(super) fn read_policy(config: &Config) -> Result<Arc<PolicySet>, Vec<Fault>> {
+    let loaded = PolicySet::load(&config.policy.dir, &config.upstream_names())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.one_line());
+    }
+    let tests = loaded.set.run_tests();
+    if tests.failures.is_empty() {
+        Ok(loaded.set)
+    } else {
+        Err(tests.failures)
+    }
+}
+
+/// Every configured pair, by the name of its set.
+pub(super) fn read_certificates(
+    config: &Config,
+) -> Result<Vec<(String, Vec<Certificate>)>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut sets = Vec::new();
+    for (name, tls) in &config.tls {
+        let pairs = tls.certificates.iter().filter_map(|files| {
+            Certificate::load(files)
+                .map_err(|fault| faults.push(fault))
+                .ok()
+        });
+        sets.push((name.clone(), pairs.collect()));
+    }
+    if faults.is_empty() {
+        Ok(sets)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Reloads whenever a file changes or `SIGHUP` arrives, until `stopped` turns true.
+pub(super) async fn watch(gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) {
+    let (changed, mut changes) = mpsc::channel(1);
+    let watcher = watch_files(&gateway.shared.config, changed);
+    if let Err(error) = &watcher {
+        tracing::warn!(%error, "changed files are not noticed by themselves; send SIGHUP after a change");
+    }
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP cannot be received");
+            return;
+        }
+    };
+    remember_certificates(&gateway);
+    loop {
+        tokio::select! {
+            () = raised(&mut stopped) => return,
+            received = hangup.recv() => if received.is_none() { return },
+            received = changes.recv() => {
+                if received.is_none() && watcher.is_ok() {
+                    return;
+                }
+                while tokio::time::timeout(SETTLE, changes.recv()).await.is_ok_and(|more| more.is_some()) {}
+            }
+        }
+        all(&gateway).await;
+    }
+}
+
+/// Reads everything again.
+pub(super) async fn all(gateway: &Arc<Gateway>) {
+    let gateway = Arc::clone(gateway);
+    let sessions = Arc::clone(&gateway.shared.sessions);
+    let done = tokio::task::spawn_blocking(move || {
+        reload_certificates(&gateway);
+        let directory = gateway.directory.reload();
+        outcome(&gateway, DIRECTORY, directory.err().unwrap_or_default());
+        let policy = read_policy(&gateway.shared.config);
+        let faults = policy
+            .map(|set| gateway.shared.policy.store(set))
+            .err()
+            .unwrap_or_default();
+        outcome(&gateway, POLICY, faults);
+    });
+    if let Err(error) = done.await {
+        tracing::error!(%error, "a reload ended early; the state before it serves on");
+    }
+    if let Err(error) = sessions.recheck().await {
+        tracing::warn!(%error, "sessions could not be held against the directory");
+    }
+}
+
+fn reload_certificates(gateway: &Gateway) {
+    let faults = match read_certificates(&gateway.shared.config) {
+        Err(faults) => faults,
+        Ok(sets) => {
+            for (name, pairs) in &sets {
+                let held = gateway.certificates.iter().find(|(known, _)| known == name);
+                if let (Some((_, held)), Some((first, others))) = (held, pairs.split_first()) {
+                    held.replace(first, others);
+                }
+            }
+            gateway.reloads.certificates(&sets);
+            Vec::new()
+        }
+    };
+    outcome(gateway, CERTIFICATES, faults);
+}
+
+fn remember_certificates(gateway: &Gateway) {
+    if let Ok(sets) = read_certificates(&gateway.shared.config) {
+        gateway.reloads.certificates(&sets);
+    }
+}
+
+fn outcome(gateway: &Gateway, what: &'static str, faults: Vec<Fault>) {
+    for fault in &faults {
+        tracing::error!("reload of {what} failed: {}", fault.one_line());
+    }
+    gateway.reloads.outcome(what, &faults);
+    let result = if faults.is_empty() { "ok" } else { "failed" };
+    let event = match what {
+        CERTIFICATES => "reload.certificates",
+        DIRECTORY => "reload.directory",
+        _ => "reload.policy",
+    };
+    let mut record = Record::new(gateway.shared.clock.now(), event, result);
+    record.detail = faults.first().map(Fault::one_line);
+    record.policy = (what == POLICY).then(|| gateway.shared.policy.load().digest().to_owned());
+    if let Err(error) = gateway.shared.audit.note(record) {
+        tracing::error!(%error, "a reload was not recorded");
+    }
+}
+
+/// Watches the policy folder, and for single files their folders: editors and mounted secrets
+/// replace files rather than write into them.
+fn watch_files(
+    config: &Config,
+    changed: mpsc::Sender<()>,
+) -> notify::Result<(impl Watcher + use<>, impl Watcher + use<>)> {
+    let config::Directory::File { path } = &config.directory;
+    let pairs = config.tls.values().flat_map(|tls| &tls.certificates);
+    let files: Vec<&Path> = pairs
+        .flat_map(|pair| [&*pair.chain, &*pair.key])
+        .chain([path.as_path()])
+        .collect();
+    let names: Vec<OsString> = files
+        .iter()
+        .filter_map(|file| file.file_name())
+        .map(OsStr::to_owned)
+        .collect();
+    let mut folders: Vec<PathBuf> = files.iter().map(|file| folder(file)).collect();
+    folders.sort();
+    folders.dedup();
+
+    let mut policies = watcher(changed.clone(), |_| true)?;
+    policies.watch(&config.policy.dir, RecursiveMode::Recursive)?;
+    // The store may live in the same folder and writes all the time; `..data` is what a mounted
+    // secret is exchanged by.
+    let mut singles = watcher(changed, move |path| {
+        path.file_name()
+            .is_some_and(|name| name == "..data" || names.iter().any(|own| own == name))
+    })?;
+    for folder in folders {
+        singles.watch(&folder, RecursiveMode::NonRecursive)?;
+    }
+    Ok((policies, singles))
+}
+
+fn watcher(
+    changed: mpsc::Sender<()>,
+    matters: impl Fn(&Path) -> bool + Send + 'static,
+) -> notify::Result<notify::RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let matters = |event: notify::Event| {
+            !event.kind.is_access() && event.paths.iter().any(|path| matters(path))
+        };
+        if event.is_ok_and(matters) {
+            // One waiting change is enough: everything is read again.
+            let _ = changed.try_send(());
+        }
+    })
+}
+
+fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

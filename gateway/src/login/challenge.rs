@@ -1,0 +1,370 @@
+//! The steps themselves, which know neither forms nor JSON: open a challenge, renew it, check a
+//! code, complete the login.
+
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+
+use super::Desk;
+use super::cookies;
+use super::refused::Refused;
+use super::visit::Visit;
+use crate::audit::{Audit, Record};
+use crate::clock::Timestamp;
+use crate::directory::Person;
+use crate::limit;
+use crate::pages;
+use crate::principal::{EmailAddress, Principal};
+use crate::secret::{self, BearerHash, BearerId, Code, Secret};
+use crate::session::Sessions;
+use crate::store::{
+    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, Lane, NewChallenge,
+    Opening, SharedStore, Whose,
+};
+
+/// Devices remembered per account.
+const DEVICES_PER_ACCOUNT: u32 = 10;
+
+/// A login that succeeded.
+pub(super) struct Success {
+    pub(super) principal: Arc<Principal>,
+    /// For the session cookie.
+    pub(super) session: BearerId,
+    /// For the device cookie.
+    pub(super) device: BearerId,
+    /// The browser's devices of other accounts, which stay in the device cookie.
+    pub(super) other_devices: Vec<BearerId>,
+    /// Path on this site to land on.
+    pub(super) next: String,
+}
+
+impl Desk {
+    /// Opens a challenge for an address, known or not, and sends its code if there is someone to
+    /// send it to. Returns what the challenge cookie carries.
+    pub(super) async fn open(
+        &self,
+        visit: &Visit,
+        email: &EmailAddress,
+        next: String,
+    ) -> Result<BearerId, Refused> {
+        let now = self.clock.now();
+        let account = limit::account_key(&self.account_key, email);
+        let lane = self.lane(now, visit, account).await?;
+        let person = self.directory.by_email(email).await?;
+        let user = person
+            .as_ref()
+            .map(|person| person.principal.id.to_string());
+        let suspended = person.as_ref().is_some_and(|p| p.principal.suspended);
+        let person = person.filter(|_| !suspended);
+        let id = BearerId::generate();
+        let (code, hash) = self.draw(id.hash(), person.is_some());
+        let challenge = NewChallenge {
+            id: id.hash(),
+            account,
+            user: person.as_ref().map(|person| person.principal.id.clone()),
+            lane,
+            code: hash,
+            expires: now.plus(self.limits.code_lifetime),
+            next,
+            email: email.as_str().to_owned(),
+        };
+        let budget = limit::budget(&self.limits, lane);
+        let live = self.limits.live_challenges;
+        let opening = self
+            .store
+            .open_challenge(now, challenge, live, budget)
+            .await?;
+        let result = match (&opening, &person, suspended) {
+            (Opening::Spent { .. }, ..) => "too_many_attempts",
+            (Opening::Opened, Some(_), _) => "sent",
+            (Opening::Opened, None, true) => "suspended",
+            (Opening::Opened, None, false) => "unknown",
+        };
+        let mut record = self.record(visit, "login.email", result);
+        record.user = user;
+        self.audit.note(record)?;
+        if let Opening::Spent { until } = opening {
+            let wait = until.since(now);
+            return Err(Refused::Spent { wait });
+        }
+        if let Some(person) = person {
+            self.send(visit, &person, &code);
+        }
+        Ok(id)
+    }
+
+    /// The live challenge of the browser that visits, if a comparison is left.
+    pub(super) async fn challenge(
+        &self,
+        now: Timestamp,
+        visit: &Visit,
+    ) -> Result<(BearerId, Challenge), Refused> {
+        let id = visit.jar.bearer(cookies::CHALLENGE).ok_or(Refused::Over)?;
+        let challenge = self.store.challenge(now, id.hash()).await?;
+        let challenge = challenge
+            .filter(|challenge| challenge.attempts < self.limits.attempts_per_challenge)
+            .ok_or(Refused::Over)?;
+        Ok((id, challenge))
+    }
+
+    /// Replaces the code of the browser's challenge by a new one, and sends that.
+    pub(super) async fn renew(&self, visit: &Visit) -> Result<BearerId, Refused> {
+        let now = self.clock.now();
+        let (id, challenge) = self.challenge(now, visit).await?;
+        let person = match EmailAddress::parse(&challenge.email) {
+            Ok(email) => self.directory.by_email(&email).await?,
+            Err(_) => None,
+        };
+        let person = person.filter(|person| {
+            challenge.user.as_ref() == Some(&person.principal.id) && !person.principal.suspended
+        });
+        let (code, hash) = self.draw(id.hash(), person.is_some());
+        let lifetime = self.limits.code_lifetime;
+        let renewed = self
+            .store
+            .renew_challenge(now, id.hash(), hash, lifetime)
+            .await?;
+        let result = match (&renewed, &person) {
+            (None, _) => "challenge_over",
+            (Some(_), Some(_)) => "sent",
+            (Some(_), None) => "unknown",
+        };
+        let mut record = self.record(visit, "login.resend", result);
+        record.user = challenge.user.map(|user| user.to_string());
+        self.audit.note(record)?;
+        if renewed.is_none() {
+            return Err(Refused::Over);
+        }
+        if let Some(person) = person {
+            self.send(visit, &person, &code);
+        }
+        Ok(id)
+    }
+
+    /// Compares what was typed with the browser's challenge, having charged for it first, and
+    /// completes the login if it is the code.
+    pub(super) async fn check(
+        &self,
+        visit: &Visit,
+        typed: Option<&str>,
+    ) -> Result<Success, Refused> {
+        let now = self.clock.now();
+        let mut user = None;
+        let checked = match self.challenge(now, visit).await {
+            Ok((id, challenge)) => {
+                user.clone_from(&challenge.user);
+                self.compare(visit, now, &id, &challenge, typed).await
+            }
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = &checked {
+            let mut record = self.record(visit, "login.code", refused.kind());
+            record.user = user.map(|user| user.to_string());
+            self.audit.note(record)?;
+        }
+        checked
+    }
+
+    async fn compare(
+        &self,
+        visit: &Visit,
+        now: Timestamp,
+        id: &BearerId,
+        challenge: &Challenge,
+        typed: Option<&str>,
+    ) -> Result<Success, Refused> {
+        // What is no code is refused before anything is charged.
+        let code = typed.and_then(Code::parse).ok_or(Refused::Code)?;
+        let most = self.limits.attempts_per_challenge;
+        let budget = limit::budget(&self.limits, challenge.lane);
+        let charged = self
+            .store
+            .charge_attempt(now, id.hash(), most, budget)
+            .await?;
+        let challenge = match charged {
+            Attempt::Charged(challenge) => challenge,
+            Attempt::Over => return Err(Refused::Over),
+            Attempt::Spent { until } => {
+                let wait = until.since(now);
+                return Err(Refused::Spent { wait });
+            }
+        };
+        let expected = self.hash(id.hash(), true, &code);
+        let right = secret::same(&expected.0, &challenge.code.0);
+        let wrong = Refused::Wrong {
+            left: most.saturating_sub(challenge.attempts),
+        };
+        let (true, Some(user)) = (right, &challenge.user) else {
+            return Err(wrong);
+        };
+        let person = self.directory.by_id(user).await?;
+        let Some(person) = person.filter(|person| !person.principal.suspended) else {
+            // Whoever is gone or suspended since is answered as one who was never there, and
+            // their code is good for nothing any more.
+            let (_, decoy) = self.draw(id.hash(), false);
+            let rest = challenge.expires.since(now);
+            self.store
+                .renew_challenge(now, id.hash(), decoy, rest)
+                .await?;
+            return Err(wrong);
+        };
+        self.complete(visit, now, id, challenge, &person).await
+    }
+
+    async fn complete(
+        &self,
+        visit: &Visit,
+        charged_at: Timestamp,
+        id: &BearerId,
+        challenge: Challenge,
+        person: &Person,
+    ) -> Result<Success, Refused> {
+        let principal = &person.principal;
+        let now = self.clock.now();
+        let (session, record) = self.sessions.prepare(principal, &visit.agent);
+        let replaces = visit.jar.bearer(cookies::SESSION).map(|old| old.hash());
+        let other_devices = self
+            .devices_of_others(now, visit, challenge.account)
+            .await?;
+        let device = BearerId::generate();
+        let device_record = self.device_record(now, visit, &challenge).await?;
+        let completion = Completion {
+            challenge: id.hash(),
+            charged_at,
+            session: session.hash(),
+            record,
+            replaces,
+            device: Some((device.hash(), device_record)),
+            devices: DEVICES_PER_ACCOUNT,
+        };
+        let mut record = self.record(visit, "login.code", "ok");
+        record.user = Some(principal.id.to_string());
+        record.company = Some(principal.company.id.to_string());
+        let settled = tokio::spawn(settle(
+            Arc::clone(&self.store),
+            Arc::clone(&self.sessions),
+            self.audit.clone(),
+            now,
+            completion,
+            record,
+        ));
+        settled
+            .await
+            .map_err(|error| Refused::Unavailable(error.to_string()))??;
+        Ok(Success {
+            principal: Arc::clone(principal),
+            session,
+            device,
+            other_devices,
+            next: challenge.next,
+        })
+    }
+
+    /// Whose budget a browser draws on at an account: its own if it has logged in there before.
+    async fn lane(
+        &self,
+        now: Timestamp,
+        visit: &Visit,
+        account: AccountKey,
+    ) -> Result<Lane, Refused> {
+        let mut lane = Lane::Unknown;
+        // Every device is looked at, so that the time does not tell which one it was.
+        for device in visit.jar.devices() {
+            let id = device.hash();
+            let record = self.store.device(now, id).await?;
+            if record.is_some_and(|record| record.account == account) {
+                lane = Lane::Known(id);
+            }
+        }
+        Ok(lane)
+    }
+
+    async fn devices_of_others(
+        &self,
+        now: Timestamp,
+        visit: &Visit,
+        account: AccountKey,
+    ) -> Result<Vec<BearerId>, Refused> {
+        let mut others = Vec::new();
+        for device in visit.jar.devices() {
+            let record = self.store.device(now, device.hash()).await?;
+            if record.is_some_and(|record| record.account != account) {
+                others.push(device);
+            }
+        }
+        Ok(others)
+    }
+
+    /// The record of the device that just logged in; a known one keeps its handle.
+    async fn device_record(
+        &self,
+        now: Timestamp,
+        visit: &Visit,
+        challenge: &Challenge,
+    ) -> Result<DeviceRecord, Refused> {
+        let old = match challenge.lane {
+            Lane::Known(id) => self.store.device(now, id).await?,
+            Lane::Unknown => None,
+        };
+        let (handle, created) = match old {
+            Some(old) => (old.handle, old.created),
+            None => (HEXLOWER.encode(&secret::random::<16>()), now),
+        };
+        Ok(DeviceRecord {
+            handle,
+            account: challenge.account,
+            created,
+            last_seen: now,
+            expires: now.plus(self.limits.device_lifetime),
+            client: visit.agent.clone(),
+        })
+    }
+
+    /// A new code with its hash. Where there is nobody to send it to, the hash is one that no
+    /// code has, made by the same work.
+    fn draw(&self, challenge: BearerHash, real: bool) -> (Code, CodeHash) {
+        let code = Code::generate();
+        let hash = self.hash(challenge, real, &code);
+        (code, hash)
+    }
+
+    fn hash(&self, challenge: BearerHash, real: bool, code: &Code) -> CodeHash {
+        let label: &[u8] = if real { b"code" } else { b"none" };
+        let parts = [label, &challenge.0, code.expose().as_bytes()];
+        CodeHash(self.pepper.mac(&parts))
+    }
+
+    /// Sends a code, bound to our origin by its last line, so that telephones fill it in nowhere
+    /// else (origin-bound one-time codes, section 3).
+    fn send(&self, visit: &Visit, person: &Person, code: &Code) {
+        let digits = code.expose();
+        let line = pages::message(visit.language, &self.host, digits);
+        let text = format!("{line}\n@{} #{digits}", self.host);
+        self.delivery.post(person.phone.clone(), Secret::new(text));
+    }
+}
+
+/// Uses up the challenge, ends the session that the browser held, and records the login: in a
+/// task of its own, so that a browser that goes away halfway leaves nothing half done.
+async fn settle(
+    store: SharedStore,
+    sessions: Arc<Sessions>,
+    audit: Audit,
+    now: Timestamp,
+    completion: Completion,
+    record: Record,
+) -> Result<(), Refused> {
+    let (session, replaces) = (completion.session, completion.replaces);
+    if !store.complete_challenge(now, completion).await? {
+        return Err(Refused::Over);
+    }
+    if let Some(old) = replaces {
+        sessions.forget_replaced(old);
+    }
+    if let Err(error) = audit.keep(record).await {
+        // Nobody holds the session yet, and nobody shall: what is not recorded did not happen.
+        sessions.revoke(&Whose::Bearer(session)).await?;
+        return Err(error.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! The login: an e-mail address, then a four-digit code by SMS, then a session.
+//!
+//! A service over `http` types for every path below the gateway's prefix; it knows nothing of the
+//! proxy. Pages and JSON calls share one code path: an extractor reads either ([`visit`]), the
+//! steps ([`challenge`]) know neither, and what they refuse is answered in one place ([`refused`]).
+//!
+//! What an address is worth is never told: known, unknown and suspended addresses take the same
+//! steps, draw on the same counters and get the same answers, which leave on a fixed tick.
+
+mod account;
+mod agent;
+mod challenge;
+mod code;
+mod cookies;
+mod delivery;
+mod email;
+mod landing;
+mod refused;
+mod visit;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri};
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::audit::{Audit, Record};
+use crate::body::Body;
+use crate::clock::SharedClock;
+use crate::config::{self, Config};
+use crate::directory::SharedDirectory;
+use crate::metrics::Metrics;
+use crate::pages;
+use crate::secret::{Key, MasterKey};
+use crate::session::assertion::Keyring;
+use crate::session::{Session, Sessions};
+use crate::store::SharedStore;
+
+use delivery::Delivery;
+use refused::Refused;
+use visit::Visit;
+
+pub use delivery::{Message, Outbox, SendError, Sender};
+
+/// Label of the derived key under which accounts are counted; whoever unlocks one needs it too.
+pub const ACCOUNT_KEY: &str = "login account";
+
+/// What the login is built from.
+#[derive(Debug)]
+pub struct LoginParts<'a> {
+    /// Challenges, budgets, devices.
+    pub store: SharedStore,
+    /// Who exists.
+    pub directory: SharedDirectory,
+    /// Sessions.
+    pub sessions: Arc<Sessions>,
+    /// The assertion's keys, whose public halves are published here.
+    pub keyring: Arc<Keyring>,
+    /// What every lifetime and window runs on.
+    pub clock: SharedClock,
+    /// Root of the pepper and of the form and account keys.
+    pub master: &'a MasterKey,
+    /// Who takes codes to telephones.
+    pub sender: Arc<dyn Sender>,
+    /// The audit trail.
+    pub audit: Audit,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Public URL, prefix, origins and limits.
+    pub config: &'a Config,
+}
+
+/// The gateway's own pages.
+#[derive(Clone)]
+pub struct Login {
+    desk: Arc<Desk>,
+    routes: Router,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(..)")
+    }
+}
+
+/// What every step has at hand.
+struct Desk {
+    store: SharedStore,
+    directory: SharedDirectory,
+    sessions: Arc<Sessions>,
+    keyring: Arc<Keyring>,
+    clock: SharedClock,
+    /// Hashes codes; the store never holds it.
+    pepper: Key,
+    /// Binds a form to its cookie.
+    form_key: Key,
+    /// Names accounts in the store.
+    account_key: Key,
+    delivery: Delivery,
+    audit: Audit,
+    metrics: Metrics,
+    limits: config::Login,
+    body_timeout: Duration,
+    prefix: String,
+    /// Host of the public URL, which messages are bound to.
+    host: String,
+    origin: String,
+    allowed_origins: Vec<String>,
+}
+
+impl Login {
+    /// Builds the login, and starts the task that delivers its messages on the Tokio runtime that
+    /// this is called in.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn new(parts: LoginParts<'_>) -> Self {
+        let config = parts.config;
+        let desk = Arc::new(Desk {
+            store: parts.store,
+            directory: parts.directory,
+            sessions: parts.sessions,
+            keyring: parts.keyring,
+            clock: parts.clock,
+            pepper: parts.master.derive("login pepper"),
+            form_key: parts.master.derive("login form"),
+            account_key: parts.master.derive(ACCOUNT_KEY),
+            delivery: Delivery::start(parts.sender, parts.metrics.clone()),
+            audit: parts.audit,
+            metrics: parts.metrics,
+            limits: config.login.clone(),
+            body_timeout: config.limits.body_timeout,
+            prefix: config.prefix.clone(),
+            host: config.public_url.host.clone(),
+            origin: config.public_url.origin(),
+            allowed_origins: config.allowed_origins.clone(),
+        });
+        let routes = routes(Arc::clone(&desk));
+        Self { desk, routes }
+    }
+
+    /// Answers a request for a path below the prefix; any other path is missing.
+    ///
+    /// The request's host, framing and target have been judged, and its extensions hold the
+    /// [`Client`](crate::client::Client). The answers of the login's steps leave on the configured
+    /// tick, counted from the moment of this call.
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let arrived = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        parts.uri = below(&self.desk.prefix, &parts.uri);
+        let steps = matches!(parts.uri.path(), "/login" | "/code" | "/resend");
+        let ticked = steps && parts.method == Method::POST;
+        let request = Request::from_parts(parts, axum::body::Body::new(body));
+        let Ok(response) = self.routes.clone().call(request).await;
+        if ticked {
+            wait_for_tick(arrived, self.desk.limits.answer_tick).await;
+        }
+        response.map(Body::boxed)
+    }
+}
+
+fn routes(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/login", get(email::form).post(email::submit))
+        .route("/code", get(code::form).post(code::submit))
+        .route("/resend", post(code::resend))
+        .route("/logout", post(account::logout))
+        .route("/account", get(account::show))
+        .route("/account/sessions/{id}/revoke", post(account::revoke))
+        .route("/account/devices/{id}/forget", post(account::forget))
+        .route("/whoami", get(account::whoami))
+        .route("/jwks.json", get(jwks))
+        .route("/assets/{name}", get(asset))
+        .fallback(async |State(desk): State<Arc<Desk>>, visit: Visit| {
+            Refused::Missing.answer(&desk, &visit)
+        })
+        .method_not_allowed_fallback(async |State(desk): State<Arc<Desk>>, visit: Visit| {
+            Refused::Method.answer(&desk, &visit)
+        })
+        .with_state(desk)
+}
+
+async fn jwks(State(desk): State<Arc<Desk>>) -> Response<Body> {
+    pages::json(StatusCode::OK, &desk.keyring.jwks())
+}
+
+async fn asset(State(desk): State<Arc<Desk>>, name: Segment, visit: Visit) -> Response<Body> {
+    segment(name)
+        .ok()
+        .and_then(|name| pages::asset(&name, &visit.headers))
+        .unwrap_or_else(|| Refused::Missing.answer(&desk, &visit))
+}
+
+/// The part of a path that names something.
+type Segment = Result<Path<String>, PathRejection>;
+
+/// A name that cannot be read names nothing.
+fn segment(segment: Segment) -> Result<String, Refused> {
+    segment.map(|Path(name)| name).map_err(|_| Refused::Missing)
+}
+
+impl Desk {
+    /// The live session of the browser that visits, if it shows one.
+    async fn session(&self, visit: &Visit) -> Result<Option<Arc<Session>>, Refused> {
+        match visit.jar.bearer(cookies::SESSION) {
+            Some(cookie) => Ok(self.sessions.find(&cookie).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts a step by how it ended.
+    fn count(&self, step: &str, result: &str) {
+        self.metrics.logins.with_label_values(&[step, result]).inc();
+    }
+
+    /// A record of what a visit did.
+    fn record(&self, visit: &Visit, event: &'static str, result: &str) -> Record {
+        Record {
+            client: Some(visit.client.address.to_string()),
+            request_id: Some(visit.client.request_id.to_string()),
+            ..Record::new(self.clock.now(), event, result)
+        }
+    }
+}
+
+/// What follows the prefix in a path, with the query; a path that matches nothing if there is no
+/// such thing.
+fn below(prefix: &str, uri: &Uri) -> Uri {
+    uri.path_and_query()
+        .and_then(|whole| whole.as_str().strip_prefix(prefix))
+        .filter(|rest| rest.starts_with('/'))
+        .and_then(|rest| PathAndQuery::try_from(rest).ok())
+        .map_or_else(Uri::default, Uri::from)
+}
+
+/// Returns at the next multiple of `tick` since `arrived`, so that the work in between does not
+/// show in the time that it took.
+async fn wait_for_tick(arrived: Instant, tick: Duration) {
+    let tick_nanos = tick.as_nanos();
+    if tick_nanos == 0 {
+        return;
+    }
+    let ticks = arrived.elapsed().as_nanos() / tick_nanos + 1;
+    let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+    tokio::time::sleep_until(arrived + tick.saturating_mul(ticks)).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! The login as a browser and a program see it, on the embedded store and the file directory.
+
+mod account;
+mod attacks;
+mod faults;
+mod flow;
+mod refusals;
+mod world;

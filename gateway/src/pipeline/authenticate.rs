@@ -1,0 +1,41 @@
+//! Authenticate: whose session it is, or that the route is public.
+
+use std::sync::Arc;
+
+use super::observe::Seen;
+use super::{Refusal, Routed, Shared, cookies};
+use crate::session::Session;
+
+/// A routed request of someone who is logged in, or on a public route of anyone.
+#[derive(Debug)]
+pub(super) enum Authenticated {
+    /// A public route: nobody is asked who they are.
+    Public(Routed),
+    /// Someone who is logged in.
+    User(Routed, Arc<Session>),
+}
+
+/// Without a session nobody learns which routes there are.
+pub(super) async fn authenticate(
+    shared: &Shared,
+    routed: Routed,
+    seen: &mut Seen,
+) -> Result<Authenticated, Refusal> {
+    if routed
+        .matched
+        .as_ref()
+        .is_some_and(|matched| matched.route().is_public())
+    {
+        return Ok(Authenticated::Public(routed));
+    }
+    let cookie =
+        cookies::session(routed.normalised.request.headers()).ok_or(Refusal::NotLoggedIn)?;
+    let session = shared
+        .sessions
+        .find(&cookie)
+        .await
+        .map_err(|error| Refusal::Unavailable(error.to_string()))?
+        .ok_or(Refusal::NotLoggedIn)?;
+    seen.principal(session.principal());
+    Ok(Authenticated::User(routed, session))
+}

@@ -1,0 +1,179 @@
+//! The story of one request: normalise, route, authenticate, authorise, rewrite, forward.
+//!
+//! Each step consumes the type of the step before it, so that no step can be left out: what is
+//! forwarded holds a [`Permit`], and only `authorise` can make one. Every refusal goes through one
+//! place that turns it into an answer, and one wrapper observes it all.
+
+mod authenticate;
+mod authorise;
+mod cookies;
+mod forward;
+mod guard;
+mod headers;
+mod lookups;
+mod normalise;
+mod observe;
+mod refusal;
+mod rewrite;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use http::{Request, Response};
+use ipnet::IpNet;
+
+use crate::audit::Audit;
+use crate::body::Body;
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::directory::SharedDirectory;
+use crate::metrics::Metrics;
+use crate::policy::{Authoriser, Lookups, PolicySet, RouteMatch};
+use crate::session::Sessions;
+use crate::session::assertion::Keyring;
+use crate::upstream::Upstreams;
+pub use authorise::Permit;
+pub use headers::HeaderPlan;
+use normalise::Normalised;
+pub use observe::AccessLog;
+use observe::Seen;
+pub use refusal::Refusal;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The policy set in force; swapped whole.
+    pub policy: ArcSwap<PolicySet>,
+    /// Facts and decisions, cached.
+    pub authoriser: Authoriser,
+    /// Who is logged in.
+    pub sessions: Arc<Sessions>,
+    /// Names for the pages that refuse.
+    pub directory: SharedDirectory,
+    /// Signs assertions.
+    pub keyring: Arc<Keyring>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What happened.
+    pub audit: Audit,
+    /// One line per request.
+    pub access_log: AccessLog,
+    /// Time.
+    pub clock: SharedClock,
+    /// The gateway's own pages.
+    pub own_pages: Arc<dyn OwnPages>,
+    /// What is stripped from every request, and what is set.
+    pub headers: Arc<HeaderPlan>,
+}
+
+/// The gateway's own pages, which the floor above provides.
+#[async_trait]
+pub trait OwnPages: Send + Sync + std::fmt::Debug {
+    /// Answers a request below the gateway's prefix; its extensions hold [`crate::client::Client`].
+    async fn answer(&self, request: Request<Body>) -> Response<Body>;
+}
+
+/// The other end of the connection that a request came over.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address; with the PROXY protocol, the one told there.
+    pub address: IpAddr,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+    /// The trusted proxies, if it is one of them: then its forwarding headers are believed.
+    pub believed: Option<Arc<[IpNet]>>,
+}
+
+/// One worker's way through: the shared parts, and upstream connections of its own.
+#[derive(Clone)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    upstreams: Arc<Upstreams>,
+    lookups: Arc<dyn Lookups>,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("upstreams", &self.upstreams)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// A pipeline for one worker. `None` without any configured upstream.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Option<Self> {
+        let upstreams = Arc::new(Upstreams::new(&shared.config.upstreams, &shared.metrics)?);
+        let lookups = Arc::new(lookups::UpstreamLookups::new(
+            Arc::clone(&upstreams),
+            &shared,
+        ));
+        Some(Self {
+            shared,
+            upstreams,
+            lookups,
+        })
+    }
+
+    /// The whole story, observed; always an answer.
+    pub async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
+        let mut seen = Seen::begin(&peer, &request);
+        let answer = match self.tell(peer, request, &mut seen).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_answer(&self.shared, &mut seen),
+        };
+        seen.end(&self.shared, &answer);
+        answer
+    }
+
+    /// The story itself.
+    async fn tell(
+        &self,
+        peer: Peer,
+        request: Request<Body>,
+        seen: &mut Seen,
+    ) -> Result<Response<Body>, Refusal> {
+        let normalised = normalise::normalise(&self.shared, peer, request, seen)?;
+        if normalised.is_own(&self.shared.config.prefix) {
+            return Ok(self
+                .shared
+                .own_pages
+                .answer(normalised.into_own(seen))
+                .await);
+        }
+        let routed = Routed::new(&self.shared, normalised, seen)?;
+        let authenticated = authenticate::authenticate(&self.shared, routed, seen).await?;
+        let permit = authorise::authorise(&self.shared, &self.lookups, authenticated, seen).await?;
+        let outgoing = rewrite::rewrite(&self.shared, &self.upstreams, permit)?;
+        forward::forward(&self.shared, outgoing, seen).await
+    }
+}
+
+/// A target with the route that it matches, if any, in the policy set that judges it to the end.
+#[derive(Debug)]
+struct Routed {
+    normalised: Normalised,
+    set: Arc<PolicySet>,
+    matched: Option<RouteMatch>,
+}
+
+impl Routed {
+    fn new(shared: &Shared, normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
+        normalised.refuse_cross_site(&shared.config)?;
+        let set = shared.policy.load_full();
+        let matched = set.route(normalised.target(), normalised.host());
+        if let Some(matched) = &matched {
+            seen.route = Some(Arc::clone(matched.route()));
+        }
+        Ok(Self {
+            normalised,
+            set,
+            matched,
+        })
+    }
+}

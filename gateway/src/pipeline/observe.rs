@@ -1,0 +1,277 @@
+//! Observe: what one request was, told once, when its answer leaves: a log line, metrics, and the
+//! record of its decision.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response, Version};
+use serde::Serialize;
+
+use super::{Peer, Refusal, Shared};
+use crate::audit::Record;
+use crate::body::Body;
+use crate::client::{self, Client, RequestId};
+use crate::pages::Language;
+use crate::policy::{Decision, Route, Verdict};
+use crate::principal::{Principal, UserId};
+use crate::target::{self, Target};
+
+/// What is known of a request so far, for its log line and for the answer that may refuse it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) request_id: RequestId,
+    pub(super) navigation: bool,
+    pub(super) wants_page: bool,
+    pub(super) language: Language,
+    pub(super) http1: bool,
+    /// Where a login should land: the path and query of a navigation.
+    pub(super) next: String,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) own: bool,
+    pub(super) upstream: Option<Arc<str>>,
+    pub(super) upstream_time: Duration,
+    /// The owner's name, looked up for the page that refuses.
+    pub(super) owner: Option<(UserId, Arc<str>)>,
+    begun: Instant,
+    method: Method,
+    version: Version,
+    address: std::net::IpAddr,
+    path: Option<String>,
+    principal: Option<Arc<Principal>>,
+    decision: Option<Decision>,
+    reason: Option<String>,
+}
+
+impl Seen {
+    pub(super) fn begin(peer: &Peer, request: &Request<Body>) -> Self {
+        let headers = request.headers();
+        let navigation = client::is_navigation(request.method(), headers);
+        let page = headers
+            .get("sec-fetch-mode")
+            .map_or_else(|| client::accepts_html(headers), |mode| mode == "navigate");
+        Self {
+            request_id: RequestId::generate(),
+            navigation,
+            wants_page: page,
+            language: Language::of(headers),
+            http1: request.version() < Version::HTTP_2,
+            next: if navigation {
+                request
+                    .uri()
+                    .path_and_query()
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            } else {
+                String::new()
+            },
+            route: None,
+            own: false,
+            upstream: None,
+            upstream_time: Duration::ZERO,
+            owner: None,
+            begun: Instant::now(),
+            method: request.method().clone(),
+            version: request.version(),
+            address: peer.address,
+            path: None,
+            principal: None,
+            decision: None,
+            reason: None,
+        }
+    }
+
+    pub(super) fn client(&mut self, client: &Client, target: &Target) {
+        self.request_id = client.request_id;
+        self.address = client.address;
+        self.path = Some(target.path().to_owned());
+    }
+
+    pub(super) fn principal(&mut self, principal: &Arc<Principal>) {
+        self.principal = Some(Arc::clone(principal));
+    }
+
+    pub(super) fn decision(&mut self, decision: &Decision) {
+        self.decision = Some(decision.clone());
+    }
+
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.reason = Some(refusal.to_string());
+    }
+
+    pub(super) fn name_of(&self, user: &UserId) -> Option<Arc<str>> {
+        self.owner
+            .as_ref()
+            .filter(|(id, _)| id == user)
+            .map(|(_, name)| Arc::clone(name))
+    }
+
+    /// The record of the decision, for the trail.
+    pub(super) fn record(&self, shared: &Shared, decision: &Decision) -> Record {
+        let verdict = if matches!(decision.verdict, Verdict::Allow) {
+            "allow"
+        } else {
+            "deny"
+        };
+        Record {
+            user: self
+                .principal
+                .as_ref()
+                .map(|principal| principal.id.to_string()),
+            company: self
+                .principal
+                .as_ref()
+                .map(|principal| principal.company.id.to_string()),
+            client: Some(self.address.to_string()),
+            request_id: Some(self.request_id.to_string()),
+            target: self
+                .path
+                .as_ref()
+                .map(|path| format!("{} {path}", self.method)),
+            resources: decision.resources.iter().map(ToString::to_string).collect(),
+            rule: decision.rule.as_ref().map(ToString::to_string),
+            policy: Some(decision.digest.to_string()),
+            ..Record::new(shared.clock.now(), "decision", verdict)
+        }
+    }
+
+    /// The answer's head leaves: count it and write its line.
+    pub(super) fn end(self, shared: &Shared, answer: &Response<Body>) {
+        let total = self.begun.elapsed();
+        let route = match &self.route {
+            Some(route) => route.label(),
+            None if self.own => "own",
+            None => "none",
+        };
+        let class = if target::is_safe(&self.method) {
+            "read"
+        } else {
+            "write"
+        };
+        let status = answer.status();
+        shared
+            .metrics
+            .requests
+            .with_label_values(&[route, class, status.as_str()])
+            .inc();
+        let own_time = total.saturating_sub(self.upstream_time);
+        shared.metrics.own_seconds.observe(own_time.as_secs_f64());
+        let line = Line {
+            at: shared.clock.now().rfc3339(),
+            request_id: self.request_id.to_string(),
+            client: self.address.to_string(),
+            method: self.method.as_str().to_owned(),
+            path: self.path,
+            protocol: format!("{:?}", self.version),
+            status: status.as_u16(),
+            route: route.to_owned(),
+            user: self
+                .principal
+                .as_ref()
+                .map(|principal| principal.id.to_string()),
+            company: self
+                .principal
+                .as_ref()
+                .map(|principal| principal.company.id.to_string()),
+            rule: self
+                .decision
+                .as_ref()
+                .and_then(|decision| decision.rule.as_ref())
+                .map(ToString::to_string),
+            upstream: self.upstream.map(|name| name.to_string()),
+            own_us: micros(own_time),
+            upstream_us: micros(self.upstream_time),
+            reason: self.reason,
+        };
+        if !shared.access_log.write(line) {
+            shared.metrics.log_dropped.inc();
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One line of the access log: never a query, a cookie or an e-mail address.
+#[derive(Debug, Serialize)]
+struct Line {
+    at: String,
+    request_id: String,
+    client: String,
+    method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    protocol: String,
+    status: u16,
+    route: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    company: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
+    own_us: u64,
+    upstream_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// How many lines may wait for the writer; beyond, they are dropped and counted.
+const QUEUE: usize = 16_384;
+
+/// The access log, written by a thread of its own.
+#[derive(Clone, Debug)]
+pub struct AccessLog(SyncSender<Line>);
+
+impl AccessLog {
+    /// Appends to a file, or writes to standard output without one.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the file or the thread.
+    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+        let out: Box<dyn Write + Send> = match path {
+            None => Box::new(io::stdout()),
+            Some(path) => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder)?;
+                }
+                Box::new(OpenOptions::new().create(true).append(true).open(path)?)
+            }
+        };
+        let (queue, lines) = sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_all(out, &lines))?;
+        Ok(Self(queue))
+    }
+
+    /// Queues a line; `false` if the writer is too far behind.
+    fn write(&self, line: Line) -> bool {
+        self.0.try_send(line).is_ok()
+    }
+}
+
+fn write_all(out: Box<dyn Write + Send>, lines: &Receiver<Line>) {
+    let mut out = BufWriter::new(out);
+    while let Ok(first) = lines.recv() {
+        for line in std::iter::once(first).chain(lines.try_iter()) {
+            let written = serde_json::to_writer(&mut out, &line)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"));
+            if let Err(error) = written {
+                tracing::error!(%error, "the access log cannot be written");
+            }
+        }
+        if let Err(error) = out.flush() {
+            tracing::error!(%error, "the access log cannot be written");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Rewrite: the request as the upstream sees it, with the identity that only we can set.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Version};
+
+use super::guard::{Ending, Guarded};
+use super::normalise::Normalised;
+use super::{Permit, Refusal, Shared, cookies};
+use crate::body::Body;
+use crate::client::Client;
+use crate::config::{self, HeaderTemplate, TemplatePart};
+use crate::policy::{PolicySet, RouteMatch};
+use crate::principal::Principal;
+use crate::secret;
+use crate::session::Session;
+use crate::upstream::{self, OnUpgrade, Upstream, Upstreams};
+
+/// A request ready to leave, with what the answer needs to know of it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) request: Request<Body>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) set: Arc<PolicySet>,
+    pub(super) matched: RouteMatch,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) ending: Option<Ending>,
+    pub(super) upgrade: Option<OnUpgrade>,
+    /// A browser's form went out: where it lands is a page.
+    pub(super) wants_page: bool,
+    pub(super) safe: bool,
+}
+
+pub(super) fn rewrite(
+    shared: &Shared,
+    upstreams: &Upstreams,
+    permit: Permit,
+) -> Result<Outgoing, Refusal> {
+    let name = permit.matched().route().upstream();
+    let upstream = upstreams
+        .find(name)
+        .ok_or_else(|| Refusal::Unavailable("the route names no configured upstream".to_owned()))?;
+    let upstream = Arc::clone(upstream);
+    let (normalised, set, matched, session) = permit.into_parts();
+    let safe = normalised.target.is_safe();
+    let Normalised {
+        mut request,
+        target,
+        client,
+        authority,
+        scheme,
+        upgrade,
+        traceparent,
+    } = normalised;
+    let wants_page = crate::client::accepts_html(request.headers());
+
+    let limit = matched
+        .route()
+        .body_limit()
+        .unwrap_or(shared.config.limits.body_bytes);
+    let ending = guard_body(shared, &mut request, limit)?;
+    let upgrade =
+        (upgrade && matched.route().upgrades()).then(|| upstream::client_side(&mut request));
+
+    *request.uri_mut() = target.path_and_query().clone().into();
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    shared.headers.clean_request(headers);
+    cookies::remove_ours(headers);
+    let host = upstream
+        .settings()
+        .host
+        .as_deref()
+        .unwrap_or(authority.as_str());
+    insert(headers, header::HOST, host)?;
+    if upgrade.is_some() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    describe_origin(headers, &client, scheme, authority.as_str(), traceparent)?;
+    if let Some(session) = &session {
+        for template in &upstream.settings().headers {
+            headers.insert(
+                template.name.clone(),
+                identity(shared, session, upstream.name(), template)?,
+            );
+        }
+    }
+    frame(&mut request);
+    Ok(Outgoing {
+        request,
+        upstream,
+        set,
+        matched,
+        session,
+        ending,
+        upgrade,
+        wants_page,
+        safe,
+    })
+}
+
+/// Limits a body that streams; one that says it is too large is refused at once.
+fn guard_body(
+    shared: &Shared,
+    request: &mut Request<Body>,
+    limit: u64,
+) -> Result<Option<Ending>, Refusal> {
+    let body = std::mem::take(request.body_mut());
+    let (empty, length) = (
+        http_body::Body::is_end_stream(&body),
+        http_body::Body::size_hint(&body),
+    );
+    if empty {
+        return Ok(None);
+    }
+    if length.lower() > limit {
+        return Err(Refusal::BodyTooLarge);
+    }
+    let (guarded, ending) = Guarded::new(body, limit, Arc::clone(&shared.headers));
+    *request.body_mut() = Body::boxed(guarded);
+    Ok(Some(ending))
+}
+
+/// A body of unknown length is chunked, whatever the method (RFC 9112, section 6.1); hyper would
+/// drop that of a `GET`.
+fn frame(request: &mut Request<Body>) {
+    let body = request.body();
+    let unknown =
+        !http_body::Body::is_end_stream(body) && http_body::Body::size_hint(body).exact().is_none();
+    if unknown {
+        let headers = request.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
+}
+
+/// Where the request came from, as we saw it (RFC 7239; W3C Trace Context).
+fn describe_origin(
+    headers: &mut HeaderMap,
+    client: &Client,
+    scheme: &'static str,
+    authority: &str,
+    traceparent: Option<HeaderValue>,
+) -> Result<(), Refusal> {
+    let address = client.address.to_string();
+    let node = if client.address.is_ipv6() {
+        format!("\"[{address}]\"")
+    } else {
+        address.clone()
+    };
+    insert(
+        headers,
+        HeaderName::from_static("x-forwarded-for"),
+        &address,
+    )?;
+    headers.insert("x-forwarded-proto", HeaderValue::from_static(scheme));
+    insert(
+        headers,
+        HeaderName::from_static("x-forwarded-host"),
+        authority,
+    )?;
+    let forwarded = format!("for={node};host=\"{authority}\";proto={scheme}");
+    insert(headers, header::FORWARDED, &forwarded)?;
+    let id = client.request_id.to_string();
+    insert(headers, HeaderName::from_static("x-request-id"), &id)?;
+    match traceparent {
+        Some(told) => drop(headers.insert("traceparent", told)),
+        None => {
+            let span = HEXLOWER.encode(&secret::random::<8>());
+            insert(
+                headers,
+                HeaderName::from_static("traceparent"),
+                &format!("00-{id}-{span}-01"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets a caller's identity on a look-up made in their name. No assertion goes along: it is made
+/// for a session, and this is the gateway's own request.
+pub(super) fn name_caller(
+    headers: &mut HeaderMap,
+    settings: &config::Upstream,
+    caller: &Principal,
+) -> Result<(), Refusal> {
+    for template in &settings.headers {
+        if template
+            .parts
+            .iter()
+            .any(|part| matches!(part, TemplatePart::Assertion))
+        {
+            continue;
+        }
+        headers.insert(template.name.clone(), fill(template, caller)?);
+    }
+    Ok(())
+}
+
+/// The value of a header that names who is calling.
+fn identity(
+    shared: &Shared,
+    session: &Session,
+    audience: &str,
+    template: &HeaderTemplate,
+) -> Result<HeaderValue, Refusal> {
+    if let [TemplatePart::Assertion] = template.parts.as_slice() {
+        return shared
+            .keyring
+            .assertion(session, audience)
+            .map_err(|error| Refusal::Unavailable(error.to_string()));
+    }
+    fill(template, session.principal())
+}
+
+fn fill(template: &HeaderTemplate, principal: &Principal) -> Result<HeaderValue, Refusal> {
+    let mut text = String::new();
+    let mut sensitive = false;
+    for part in &template.parts {
+        match part {
+            TemplatePart::Literal(literal) => push(&mut text, literal),
+            TemplatePart::Secret(secret) => {
+                sensitive = true;
+                push(&mut text, secret.expose_text().unwrap_or_default());
+            }
+            TemplatePart::UserId => push(&mut text, principal.id.as_str()),
+            TemplatePart::UserEmail => push(&mut text, principal.email.as_str()),
+            TemplatePart::UserName => push(&mut text, &principal.name),
+            TemplatePart::UserLogin => push(&mut text, &principal.login),
+            TemplatePart::UserRoles => push(&mut text, &principal.roles.join(",")),
+            TemplatePart::CompanyId => push(&mut text, principal.company.id.as_str()),
+            TemplatePart::CompanyName => push(&mut text, &principal.company.name),
+            // The configuration lets an assertion stand only alone.
+            TemplatePart::Assertion => {}
+        }
+    }
+    let mut value = HeaderValue::try_from(text).map_err(unsendable)?;
+    value.set_sensitive(sensitive);
+    Ok(value)
+}
+
+/// Visible ASCII and blanks stand as they are; anything else is percent-encoded UTF-8.
+fn push(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte == b' ' || byte.is_ascii_graphic() {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), Refusal> {
+    headers.insert(name, HeaderValue::try_from(value).map_err(unsendable)?);
+    Ok(())
+}
+
+fn unsendable(error: http::header::InvalidHeaderValue) -> Refusal {
+    Refusal::Unavailable(format!(
+        "a header for the upstream cannot be written: {error}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_travels_as_percent_encoded_utf_8() {
+        let mut out = String::new();
+        push(&mut out, "K\u{e5}re\r\nX: y");
+        assert_eq!(out, "K%C3%A5re%0D%0AX: y");
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_chunked_even_on_get() {
+        let stream = http_body_util::StreamBody::new(futures_util::stream::empty::<
+            Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,
+        >());
+        let mut request = Request::new(Body::boxed(stream));
+        request
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from_static("3"));
+        frame(&mut request);
+        assert_eq!(request.headers()[header::TRANSFER_ENCODING], "chunked");
+        assert!(!request.headers().contains_key(header::CONTENT_LENGTH));
+    }
+}

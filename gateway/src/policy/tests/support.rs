@@ -1,0 +1,405 @@
+//! A policy folder to write, an application to ask, and a store that only learns.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Method, StatusCode};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use crate::clock::{ManualClock, Timestamp};
+use crate::config::Window;
+use crate::metrics::Metrics;
+use crate::policy::{
+    Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet, RouteMatch,
+};
+use crate::principal::{Company, EmailAddress, Principal};
+use crate::secret::BearerHash;
+use crate::store::{
+    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
+    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+};
+use crate::target::Target;
+
+/// The shipped folder.
+pub(super) fn shipped_dir() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"))
+}
+
+/// The shipped set.
+pub(super) fn shipped() -> Arc<PolicySet> {
+    load(shipped_dir())
+}
+
+fn load(dir: &Path) -> Arc<PolicySet> {
+    match PolicySet::load(dir, &["projects", "other"]) {
+        Ok(loaded) => loaded.set,
+        Err(faults) => panic!("{}", reports(&faults)),
+    }
+}
+
+pub(super) fn reports(faults: &[crate::config::fault::Fault]) -> String {
+    faults.iter().map(|fault| fault.report()).collect()
+}
+
+/// A copy of the shipped folder, with some files replaced.
+pub(super) fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [
+        "schema.cedarschema",
+        "projects.cedar",
+        "invariants.cedar",
+        "routes.toml",
+    ] {
+        std::fs::copy(shipped_dir().join(name), dir.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(dir.path().join("tests")).unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+/// The shipped set with some files replaced.
+pub(super) fn set(files: &[(&str, &str)]) -> Arc<PolicySet> {
+    load(folder(files).path())
+}
+
+/// The shipped routes with one text replaced by another.
+pub(super) fn routes_with(old: &str, new: &str) -> String {
+    let routes = std::fs::read_to_string(shipped_dir().join("routes.toml")).unwrap();
+    assert!(routes.contains(old), "{old}");
+    routes.replace(old, new)
+}
+
+pub(super) fn principal(user: &str, company: &str) -> Arc<Principal> {
+    Arc::new(Principal {
+        id: user.into(),
+        email: EmailAddress::parse("someone@somewhere.example").unwrap(),
+        name: user.into(),
+        login: user.into(),
+        company: Arc::new(Company {
+            id: company.into(),
+            name: company.into(),
+        }),
+        roles: Vec::new(),
+        suspended: false,
+    })
+}
+
+pub(super) fn kari() -> Arc<Principal> {
+    principal("u-kari", "fjord")
+}
+
+pub(super) fn ola() -> Arc<Principal> {
+    principal("u-ola", "fjord")
+}
+
+pub(super) fn nils() -> Arc<Principal> {
+    principal("u-nils", "tinde")
+}
+
+pub(super) fn matched(set: &PolicySet, line: &str) -> RouteMatch {
+    let target = Target::from_line(line).unwrap();
+    let matched = set.route(&target, "localhost");
+    matched.unwrap_or_else(|| panic!("no route for `{line}`"))
+}
+
+/// An authoriser with an application behind it.
+pub(super) struct House {
+    pub(super) set: Arc<PolicySet>,
+    pub(super) authoriser: Arc<Authoriser>,
+    pub(super) application: Arc<Application>,
+    pub(super) store: Arc<Learner>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) metrics: Metrics,
+}
+
+impl House {
+    pub(super) fn new(set: Arc<PolicySet>) -> Self {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
+        let store = Arc::new(Learner::default());
+        let metrics = Metrics::new().unwrap();
+        let authoriser = Authoriser::new(store.clone(), clock.clone(), metrics.clone());
+        Self {
+            set,
+            authoriser: Arc::new(authoriser),
+            application: Arc::new(Application::default()),
+            store,
+            clock,
+            metrics,
+        }
+    }
+
+    /// The shipped set, and the demo's three projects.
+    pub(super) fn shipped() -> Self {
+        let house = Self::new(shipped());
+        for (id, company, owner) in [
+            (1, "fjord", "u-kari"),
+            (2, "fjord", "u-ola"),
+            (3, "tinde", "u-nils"),
+        ] {
+            house.application.project(id, company, owner);
+        }
+        house
+    }
+
+    pub(super) async fn decide(&self, who: &Arc<Principal>, line: &str) -> Decision {
+        self.try_decide(who, line).await.unwrap()
+    }
+
+    pub(super) async fn try_decide(
+        &self,
+        who: &Arc<Principal>,
+        line: &str,
+    ) -> Result<Decision, FactsError> {
+        let lookups: Arc<dyn Lookups> = self.application.clone();
+        let matched = matched(&self.set, line);
+        let deciding = self.authoriser.decide(&self.set, who, &matched, &lookups);
+        deciding.await
+    }
+
+    /// A request that is forwarded and answered.
+    pub(super) async fn forward(
+        &self,
+        who: &Arc<Principal>,
+        line: &str,
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: &str,
+    ) -> Option<String> {
+        let matched = matched(&self.set, line);
+        let method: Method = line.split(' ').next().unwrap().parse().unwrap();
+        let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
+        let _unsettled = unsettled.await;
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        let status = StatusCode::from_u16(status).unwrap();
+        let body = Some(body.as_bytes());
+        self.authoriser
+            .after_answer(&self.set, &matched, who, status, &headers, body)
+            .await
+            .unwrap()
+    }
+
+    pub(super) fn counted(&self, result: &str) -> u64 {
+        self.metrics.facts.with_label_values(&[result]).get()
+    }
+}
+
+/// What the application answers, and what it was asked.
+pub(super) struct Application {
+    documents: Mutex<HashMap<String, String>>,
+    asked: Mutex<Vec<(String, Option<String>)>>,
+    /// While it holds no permit, answers wait; then each takes what stood when it was asked.
+    pub(super) gate: Semaphore,
+    pub(super) broken: AtomicBool,
+}
+
+impl Default for Application {
+    fn default() -> Self {
+        Self {
+            documents: Mutex::default(),
+            asked: Mutex::default(),
+            gate: Semaphore::new(1_000_000),
+            broken: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Application {
+    pub(super) fn answers(&self, path: &str, document: &str) {
+        let mut documents = self.documents.lock().unwrap();
+        documents.insert(path.to_owned(), document.to_owned());
+    }
+
+    pub(super) fn project(&self, id: u64, company: &str, owner: &str) {
+        let document = format!(r#"{{"id":{id},"company_id":"{company}","owner_id":"{owner}"}}"#);
+        self.answers(&format!("/projects/{id}"), &document);
+    }
+
+    pub(super) fn task(&self, id: u64, project: u64) {
+        let document = format!(r#"{{"id":{id},"project_id":{project}}}"#);
+        self.answers(&format!("/tasks/{id}"), &document);
+    }
+
+    /// Every path that was asked for, in order.
+    pub(super) fn asked(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|(path, _)| path.clone()).collect()
+    }
+
+    /// As whom each was asked.
+    pub(super) fn askers(&self) -> Vec<Option<String>> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|(_, caller)| caller.clone()).collect()
+    }
+
+    /// Answers wait from now on.
+    pub(super) fn close(&self) {
+        self.gate.forget_permits(usize::MAX);
+    }
+
+    /// Lets some answers go.
+    pub(super) fn let_go(&self, answers: usize) {
+        self.gate.add_permits(answers);
+    }
+
+    /// Waits until it has been asked so often.
+    pub(super) async fn was_asked(&self, times: usize) {
+        while self.asked().len() < times {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Lookups for Application {
+    async fn get(
+        &self,
+        _upstream: Option<&str>,
+        path: &str,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<LookupAnswer, LookupError> {
+        let caller = caller.map(|caller| caller.id.to_string());
+        self.asked.lock().unwrap().push((path.to_owned(), caller));
+        let answer = self.documents.lock().unwrap().get(path).cloned();
+        self.gate.acquire().await.unwrap().forget();
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(LookupError("the application answered 500".to_owned()));
+        }
+        Ok(match answer {
+            Some(document) => LookupAnswer::Found(document.into()),
+            None => LookupAnswer::Missing,
+        })
+    }
+}
+
+fn elsewhere<T>() -> StoreResult<T> {
+    panic!("policies ask the store for facts and nothing else")
+}
+
+/// A store that keeps facts and nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Learner {
+    pub(super) facts: Mutex<BTreeMap<String, LearnedFacts>>,
+    pub(super) broken: AtomicBool,
+}
+
+impl Learner {
+    fn check(&self) -> StoreResult<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it is broken".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Learner {
+    async fn learned_facts(&self, resource: &str) -> StoreResult<Option<LearnedFacts>> {
+        self.check()?;
+        Ok(self.facts.lock().unwrap().get(resource).cloned())
+    }
+
+    async fn learn_facts(&self, resource: &str, facts: LearnedFacts) -> StoreResult<bool> {
+        self.check()?;
+        let mut known = self.facts.lock().unwrap();
+        let new = !known.contains_key(resource);
+        known.entry(resource.to_owned()).or_insert(facts);
+        Ok(new)
+    }
+
+    async fn forget_facts(&self, resource: &str) -> StoreResult<()> {
+        self.check()?;
+        self.facts.lock().unwrap().remove(resource);
+        Ok(())
+    }
+
+    async fn high_water(&self) -> StoreResult<Timestamp> {
+        elsewhere()
+    }
+    async fn mark_time(&self, _: Timestamp) -> StoreResult<()> {
+        elsewhere()
+    }
+    async fn open_challenge(
+        &self,
+        _: Timestamp,
+        _: NewChallenge,
+        _: u32,
+        _: &[Window],
+    ) -> StoreResult<Opening> {
+        elsewhere()
+    }
+    async fn renew_challenge(
+        &self,
+        _: Timestamp,
+        _: BearerHash,
+        _: CodeHash,
+        _: Duration,
+    ) -> StoreResult<Option<Challenge>> {
+        elsewhere()
+    }
+    async fn challenge(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<Challenge>> {
+        elsewhere()
+    }
+    async fn charge_attempt(
+        &self,
+        _: Timestamp,
+        _: BearerHash,
+        _: u32,
+        _: &[Window],
+    ) -> StoreResult<Attempt> {
+        elsewhere()
+    }
+    async fn complete_challenge(&self, _: Timestamp, _: Completion) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        elsewhere()
+    }
+    async fn session(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<SessionRecord>> {
+        elsewhere()
+    }
+    async fn touch_sessions(&self, _: &[(BearerHash, Timestamp)]) -> StoreResult<()> {
+        elsewhere()
+    }
+    async fn sessions(
+        &self,
+        _: Timestamp,
+        _: &Whose,
+    ) -> StoreResult<Vec<(BearerHash, SessionRecord)>> {
+        elsewhere()
+    }
+    async fn revoke(&self, _: &Whose) -> StoreResult<Vec<BearerHash>> {
+        elsewhere()
+    }
+    async fn device(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<DeviceRecord>> {
+        elsewhere()
+    }
+    async fn devices(
+        &self,
+        _: Timestamp,
+        _: AccountKey,
+    ) -> StoreResult<Vec<(BearerHash, DeviceRecord)>> {
+        elsewhere()
+    }
+    async fn forget_device(&self, _: AccountKey, _: &str) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn sealed(&self, _: &str) -> StoreResult<Option<Vec<u8>>> {
+        elsewhere()
+    }
+    async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn ready(&self) -> StoreResult<()> {
+        elsewhere()
+    }
+}

@@ -1,0 +1,203 @@
+//! Ambiguous targets, framing and hosts; sizes; what the upstream must never see.
+
+use crate::house::{House, KARI, status};
+
+#[tokio::test]
+async fn ambiguous_targets_are_refused_and_reach_nobody() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    for target in [
+        "//projects/1",
+        "/projects//1",
+        "/projects/./1",
+        "/projects/../projects/1",
+        "/projects/%2e%2e/1",
+        "/projects/1%2f2",
+        "/projects/1%5c2",
+        "/projects/1\\2",
+        "/projects/1;a=b",
+        "/projects/1%3ba",
+        "/projects/1%00",
+        "/projects/1%0a",
+        "/projects/1%",
+        "/projects/1%zz",
+        "/projects/%252e%252e/1",
+        "/projects/%ff",
+        "/projects/%c0%ae",
+        "/projects/<1>",
+        "*",
+        "projects/1",
+    ] {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+        let answer = house.raw(request.as_bytes()).await;
+        assert_eq!(
+            status(&answer),
+            400,
+            "{target}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    assert!(house.service.received().is_empty());
+}
+
+#[tokio::test]
+async fn ambiguous_framing_is_refused_and_closes_the_connection() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    for fields in [
+        "Host: localhost\r\nTransfer-Encoding: cow, chunked\r\n",
+        "Host: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Host: localhost\r\nTransfer-Encoding: chunked, identity\r\n",
+        "Host: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+        "Host: localhost\r\nContent-Length: +1\r\n",
+        "Host: localhost\r\nContent-Length: 1, 1\r\n",
+        "Host: localhost\r\nContent-Length : 1\r\n",
+        "Host: localhost\r\nX: a\r\n b\r\n",
+        "Host: localhost\r\nX: a\0b\r\n",
+        "Host: localhost\r\nX: a\rb\r\n",
+        "",
+        "Host: localhost\r\nHost: localhost\r\n",
+        "Host: \r\n",
+        "Host: localhost, localhost\r\n",
+        "Host: localhost:abc\r\n",
+        "Host: a@localhost\r\n",
+    ] {
+        let request = format!(
+            "POST /echo HTTP/1.1\r\n{fields}Cookie: {cookie}\r\n\r\n0\r\n\r\nGET /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
+        );
+        let answer = house.raw(request.as_bytes()).await;
+        assert_eq!(
+            status(&answer),
+            400,
+            "{fields:?}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        let text = String::from_utf8_lossy(&answer);
+        assert_eq!(
+            text.matches("HTTP/1.1 ").count(),
+            1,
+            "the connection closes after {fields:?}"
+        );
+    }
+    assert!(house.service.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_length_beside_a_coding_is_never_forwarded_with_both() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    let request = format!(
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    );
+    house.raw(request.as_bytes()).await;
+    for received in house.service.received() {
+        let both = ["content-length", "transfer-encoding"].iter().all(|name| {
+            received
+                .headers
+                .iter()
+                .any(|(n, _)| n.eq_ignore_ascii_case(name))
+        });
+        assert!(!both, "{received:?}");
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_are_not_ours_are_misdirected() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    for (host, expected) in [
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1", 421),
+        ("LOCALHOST", 200),
+        ("localhost.", 200),
+        ("localhost.:443", 200),
+        ("localhost:1", 200),
+    ] {
+        let request =
+            format!("GET /projects/1 HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+        assert_eq!(
+            status(&house.raw(request.as_bytes()).await),
+            expected,
+            "{host}"
+        );
+    }
+    for (line, expected) in [
+        ("GET https://localhost/projects/1 HTTP/1.1", 200),
+        ("GET https://evil.example/projects/1 HTTP/1.1", 400),
+        ("CONNECT localhost:443 HTTP/1.1", 405),
+        ("TRACE /projects/1 HTTP/1.1", 405),
+    ] {
+        let request = format!("{line}\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+        let answer = house.raw(request.as_bytes()).await;
+        assert!(
+            status(&answer) == expected || (expected == 405 && status(&answer) == 400),
+            "{line}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+}
+
+#[tokio::test]
+async fn oversized_heads_and_bodies_are_told_so() {
+    let house = House::open_with(
+        |config| config.push_str("\n[limits]\nbody_size = \"1MiB\"\n"),
+        None,
+    )
+    .await;
+    let cookie = house.session_cookie(KARI).await;
+    let big = "a".repeat(40 * 1024);
+    let many = "X: y\r\n".repeat(150);
+    for fields in [
+        format!("X-Big: {big}\r\n"),
+        many,
+        format!("X-Big: {}\r\n", "a".repeat(200 * 1024)),
+    ] {
+        let request = format!(
+            "GET /projects/1 HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n{fields}\r\n"
+        );
+        assert_eq!(
+            status(&house.raw(request.as_bytes()).await),
+            431,
+            "{} bytes",
+            fields.len()
+        );
+    }
+    let declared = format!(
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: 2000000\r\n\r\n"
+    );
+    assert_eq!(status(&house.raw(declared.as_bytes()).await), 413);
+    let mut streamed = format!(
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    for _ in 0..40 {
+        streamed.extend_from_slice(b"10000\r\n");
+        streamed.extend_from_slice(&[b'a'; 0x10000]);
+        streamed.extend_from_slice(b"\r\n");
+    }
+    streamed.extend_from_slice(b"0\r\n\r\n");
+    assert_eq!(status(&house.raw(&streamed).await), 413);
+}
+
+#[tokio::test]
+async fn what_was_judged_is_what_arrives() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    for (sent, arrived) in [
+        ("/projects/1", "/projects/1"),
+        ("/%70rojects/%31", "/projects/1"),
+        ("/projects/1?q=%2e%2e//;%20", "/projects/1?q=%2e%2e//;%20"),
+        ("/projects/1?", "/projects/1?"),
+    ] {
+        let request = format!("GET {sent} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+        assert_eq!(status(&house.raw(request.as_bytes()).await), 200, "{sent}");
+        let received = house.service.received();
+        let last = received
+            .iter()
+            .rev()
+            .find(|r| r.headers.iter().any(|(n, _)| n == "x-user-id"));
+        assert_eq!(last.expect("it arrived").target, arrived, "{sent}");
+    }
+}

@@ -136,7 +136,7 @@ fn refuse(desk: &Desk, visit: &Visit, refused: &Refused, typed: Typed<'_>) -> Re
         }
         Refused::Code => {
             let note = Some(CodeNote::Malformed);
-            page(desk, visit, StatusCode::UNPROCESSABLE_ENTITY, typed, note)
+            page(desk, visit, unauthorized, typed, note)
         }
         _ => return refused.answer(desk, visit),
     };

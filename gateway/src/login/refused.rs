@@ -177,7 +177,7 @@ impl Refused {
                 "This is not an e-mail address",
             ),
             Self::Code => (
-                StatusCode::UNPROCESSABLE_ENTITY,
+                StatusCode::UNAUTHORIZED,
                 "malformed_code",
                 "A code is a string of four digits",
             ),

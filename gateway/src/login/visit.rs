@@ -10,6 +10,7 @@ use data_encoding::BASE64URL_NOPAD;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
@@ -180,9 +181,10 @@ async fn read(desk: &Desk, visit: &Visit, body: axum::body::Body) -> Result<Fiel
     if client::is_cross_site(headers, &desk.origin, &desk.allowed_origins) {
         return Err(Refused::CrossSite);
     }
-    // A call that wants JSON must say that it sends JSON, even if it sends nothing: another
-    // site's page cannot say so without asking first (Fetch, section 4.8).
-    let json = is_type(headers, JSON);
+    // A call that wants JSON must say that it sends JSON: another site's page cannot say so
+    // without asking first (Fetch, section 4.8). One that sends nothing need not say what.
+    let silent = !headers.contains_key(header::CONTENT_TYPE) && body.is_end_stream();
+    let json = is_type(headers, JSON) || (visit.json && silent);
     if !json && (visit.json || !is_type(headers, FORM)) {
         return Err(Refused::MediaType);
     }

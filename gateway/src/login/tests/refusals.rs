@@ -241,7 +241,7 @@ async fn what_is_no_code_is_refused_without_a_charge() {
         json!({ "code": "%" }),
     ] {
         let answer = program.post_json("/.portvakt/code", &value).await;
-        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{value}");
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}");
         assert_eq!(answer.json()["error"], "malformed_code");
         let open = program.get("/.portvakt/code").await.json();
         assert_eq!(open["challenge"]["attempts_left"], 3, "{value}");
@@ -253,7 +253,7 @@ async fn what_is_no_code_is_refused_without_a_charge() {
     let mut browser = world.browser();
     browser.cookies = program.cookies.clone();
     let page = browser.post("/.portvakt/code", &[("code", "12345")]).await;
-    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
     assert!(page.text.contains("This did not count as a try."));
     let done = program
         .post_json("/.portvakt/code", &json!({ "code": code }))

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use demo::service;
+use portvakt::app::{self, AppError};
 use portvakt::cli::certs::DevCertificates;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -53,12 +54,17 @@ async fn run(options: Options) -> Result<(), String> {
         .await
         .map_err(|e| format!("cannot start the sample service: {e}"))?;
     let certificates = state.certificates().map_err(|e| e.to_string())?;
-    state.configure(ports, &certificates, service.address)?;
+    let config = state.configure(ports, &certificates, service.address)?;
 
     let stop = stop()?;
+    let gateway = app::start(config, None).await.map_err(|e| match e {
+        AppError::Faults(faults) => setup::reports(&faults),
+        other => other.to_string(),
+    })?;
     announce(ports, &state, &certificates, service.address);
     stop.await;
     println!("stopping");
+    gateway.stop().await;
     service.shutdown().await;
     println!("stopped; the state is in {}", state.folder().display());
     Ok(())

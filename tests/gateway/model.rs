@@ -61,17 +61,18 @@ impl Model {
                 .get(id)
                 .is_some_and(|(c, o)| c == company && (!writes || o == user))
         };
+        let task_of = |id: &str| self.tasks.get(id);
         let allowed = !user.is_empty()
             && match (segments.as_slice(), method) {
                 ([""], _) => reads,
                 (["projects"], "GET" | "HEAD" | "POST") => true,
                 (["projects", id, "copy"], "POST") => project(id, false),
                 (["projects", id, "live"], _) => project(id, true),
+                (["projects", id, "tasks", task], _) => {
+                    project(id, !reads) && task_of(task).is_some_and(|own| project(own, !reads))
+                }
                 (["projects", id, ..], _) => project(id, !reads),
-                (["tasks", id], "GET" | "HEAD" | "PATCH" | "DELETE") => self
-                    .tasks
-                    .get(*id)
-                    .is_some_and(|parent| project(parent, !reads)),
+                (["tasks", id], _) => task_of(id).is_some_and(|own| project(own, !reads)),
                 (["echo"], "GET" | "HEAD" | "POST") => true,
                 _ => false,
             };

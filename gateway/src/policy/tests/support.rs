@@ -253,9 +253,13 @@ impl Application {
 
     /// Waits until it has been asked so often.
     pub(super) async fn was_asked(&self, times: usize) {
-        while self.asked().len() < times {
+        for _ in 0..10_000 {
+            if self.asked().len() >= times {
+                return;
+            }
             tokio::task::yield_now().await;
         }
+        panic!("asked {} times, not {times}", self.asked().len());
     }
 }
 

@@ -170,6 +170,7 @@ async fn a_kept_decision_depends_on_everything_that_it_read() {
     assert!(!house.decide(&kari(), line).await.is_allowed());
     assert!(house.decide(&ola(), line).await.is_allowed());
     // The company changes.
+    assert!(house.decide(&ola(), "GET /projects/1").await.is_allowed());
     house.application.project(1, "tinde", "u-ola");
     house.forward(&ola(), line, 200, &[], "").await;
     assert_eq!(
@@ -273,6 +274,17 @@ async fn a_refusal_tells_only_who_may_see_and_offers_only_who_may_copy() {
         house.decide(&ola(), "PUT /projects/1").await.verdict,
         HIDDEN
     );
+}
+
+#[tokio::test]
+async fn a_refusal_tells_nothing_if_one_of_several_may_not_be_seen() {
+    let house = House::shipped();
+    house.application.task(5, 3);
+    house.application.task(6, 1);
+    let strange = house.decide(&ola(), "POST /projects/2/tasks/5").await;
+    assert_eq!(strange.verdict, HIDDEN);
+    let seen = house.decide(&ola(), "POST /projects/2/tasks/6").await;
+    assert_eq!(seen.verdict, visible("u-kari", Some("/projects/1/copy")));
 }
 
 #[tokio::test]

@@ -141,6 +141,26 @@ async fn with_no_cache_every_request_asks() {
 }
 
 #[tokio::test]
+async fn with_no_cache_nobody_is_served_an_answer_older_than_their_request() {
+    let routes = routes_with("cache = \"30s\"", "cache = \"0s\"");
+    let house = Arc::new(House::new(set(&[("routes.toml", &routes)])));
+    house.application.project(1, "fjord", "u-kari");
+    house.application.close();
+    let asks = || {
+        let house = Arc::clone(&house);
+        tokio::spawn(async move { house.decide(&kari(), "PUT /projects/1").await })
+    };
+    let first = asks();
+    house.application.was_asked(1).await;
+    house.application.project(1, "fjord", "u-ola");
+    let second = asks();
+    house.application.was_asked(2).await;
+    house.application.let_go(2);
+    assert!(first.await.unwrap().is_allowed());
+    assert!(!second.await.unwrap().is_allowed());
+}
+
+#[tokio::test]
 async fn a_write_drops_what_is_known_before_and_after() {
     let house = House::shipped();
     house.decide(&kari(), "GET /projects/1").await;

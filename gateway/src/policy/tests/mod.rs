@@ -6,3 +6,4 @@ mod learning;
 mod loading;
 mod shipped;
 mod support;
+mod testing;

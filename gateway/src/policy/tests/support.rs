@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::{ManualClock, Timestamp};
 use crate::config::Window;
+use crate::config::fault::Fault;
 use crate::metrics::Metrics;
 use crate::policy::{
     Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet, RouteMatch,
@@ -42,8 +43,26 @@ fn load(dir: &Path) -> Arc<PolicySet> {
     }
 }
 
-pub(super) fn reports(faults: &[crate::config::fault::Fault]) -> String {
+pub(super) fn reports(faults: &[Fault]) -> String {
     faults.iter().map(|fault| fault.report()).collect()
+}
+
+/// The faults of a folder as `file:line: message`.
+pub(super) fn faults(files: &[(&str, &str)]) -> Vec<String> {
+    let dir = folder(files);
+    let Err(faults) = PolicySet::load(dir.path(), &["projects"]) else {
+        return Vec::new();
+    };
+    let inside = format!("{}/", dir.path().display());
+    let told = |fault: &Fault| {
+        let location = fault.location().unwrap_or_default().replace(&inside, "");
+        format!("{location}: {}", fault.message().replace(&inside, ""))
+    };
+    faults
+        .iter()
+        .filter(|f| !f.is_warning())
+        .map(told)
+        .collect()
 }
 
 /// A copy of the shipped folder, with some files replaced.
@@ -253,9 +272,13 @@ impl Application {
 
     /// Waits until it has been asked so often.
     pub(super) async fn was_asked(&self, times: usize) {
-        while self.asked().len() < times {
+        for _ in 0..10_000 {
+            if self.asked().len() >= times {
+                return;
+            }
             tokio::task::yield_now().await;
         }
+        panic!("asked {} times, not {times}", self.asked().len());
     }
 }
 

@@ -1,0 +1,116 @@
+//! The tests that people write: what they show, and what is wrong with them.
+
+use super::support::{faults, folder};
+use crate::policy::{PolicySet, report};
+
+#[test]
+fn a_failed_test_is_told_with_its_place_and_what_was_decided_by_which_rule() {
+    let tests = r#"
+[[test]]
+as = { user = "u-ola", company = "fjord" }
+request = "PATCH /projects/1"
+facts = { "Project::1" = { company = "fjord", owner = "u-kari" } }
+expect = "allow"
+
+[[test]]
+as = { user = "u-ola", company = "fjord" }
+request = "GET /projects/1"
+facts = { "Project::1" = { company = "fjord", owner = "u-kari" } }
+expect = "allow"
+by = "projects.cedar:8"
+
+[[test]]
+request = "GET /projects"
+expect = "allow"
+
+[[test]]
+as = { user = "u-ola", company = "fjord" }
+request = "GET /nowhere"
+expect = "allow"
+
+[[test]]
+request = "GET /assets/x"
+expect = "allow"
+"#;
+    let dir = folder(&[("tests/a.toml", tests)]);
+    let loaded = PolicySet::load(dir.path(), &[]).unwrap();
+    let report = loaded.set.run_tests();
+    assert_eq!(report.count, 5);
+    let told: Vec<_> = report
+        .failures
+        .iter()
+        .map(|f| {
+            let location = f.location().unwrap();
+            format!("{}: {}", location.rsplit('/').next().unwrap(), f.message())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "a.toml:4:11: `PATCH /projects/1`: expected allow, but: denied (403) by `default`",
+            "a.toml:10:11: `GET /projects/1`: expected allow by `projects.cedar:8`, but: allowed by `projects.cedar:4`",
+            "a.toml:16:11: `GET /projects`: expected allow, but: denied (404) by `default`",
+            "a.toml:21:11: `GET /nowhere`: expected allow, but: no route matches",
+        ]
+    );
+    let printed = report::print_tests(&report);
+    assert!(printed.ends_with("1 passed, 4 failed\n"), "{printed}");
+    assert!(
+        printed.contains("no test is decided by `projects.cedar:16`"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("no test takes the route `POST /echo`"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn tests_that_cannot_be_meant_are_faults() {
+    for (test, expected) in [
+        (
+            "request = \"GET /projects/../x\"\nexpect = \"deny\"",
+            "is no request",
+        ),
+        (
+            "request = \"GET /projects\"\nexpect = \"maybe\"",
+            "`maybe` cannot be expected",
+        ),
+        (
+            "request = \"GET /projects\"",
+            "this [[test]] has no `expect`",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nbody = \"x\"",
+            "`body` is not built yet",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nuser = \"x\"",
+            "has no key `user`",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nfacts = { \"Projekt::1\" = { company = \"c\" } }",
+            "`Projekt::1` is no resource",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nfacts = { \"Project::1-x\" = { company = \"c\" } }",
+            "`Project::1-x` is no resource",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nfacts = { \"Task::1\" = { company = \"c\" } }",
+            "`Task::1` lies in a `project`",
+        ),
+        (
+            "as = { user = \"u\" }\nrequest = \"GET /\"\nexpect = \"deny\"",
+            "as has no `company`",
+        ),
+    ] {
+        let found = faults(&[("tests/a.toml", &format!("[[test]]\n{test}\n"))]);
+        assert!(
+            found
+                .iter()
+                .any(|f| f.starts_with("tests/a.toml:") && f.contains(expected)),
+            "`{expected}` is not among {found:#?}"
+        );
+    }
+}

@@ -34,12 +34,12 @@ pub(super) async fn forward(
     } = outgoing;
     let method = request.method().clone();
     seen.upstream = Some(upstream.name().clone());
-    if !safe {
-        shared
-            .authoriser
-            .before_forward(&set, &matched, &method)
-            .await;
-    }
+    // Held to the end: if the client goes away early, the facts are dropped once more.
+    let _unsettled = if safe {
+        None
+    } else {
+        Some(shared.authoriser.before_forward(&set, &matched, &method).await)
+    };
     let sent = Instant::now();
     let answered = upstream.send(request).await;
     seen.upstream_time = sent.elapsed();

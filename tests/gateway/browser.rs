@@ -1,6 +1,6 @@
 //! The whole story in a real Chromium, driven through chromedriver, as three people.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -273,7 +273,7 @@ async fn every_page_fits_a_phone_and_is_shown_for_looking_at() {
     }
 }
 
-async fn look_at(browser: &Client, file: &PathBuf) {
+async fn look_at(browser: &Client, file: &Path) {
     for (width, height, name) in [(360, 740, "phone"), (1100, 800, "desk")] {
         browser.set_window_size(width, height).await.unwrap();
         let overflow = browser

@@ -40,7 +40,10 @@ impl House {
     }
 
     /// With changes to the configuration's text, and perhaps a clock in the test's hand.
-    pub(crate) async fn open_with(change: impl FnOnce(&mut String), clock: Option<SharedClock>) -> Self {
+    pub(crate) async fn open_with(
+        change: impl FnOnce(&mut String),
+        clock: Option<SharedClock>,
+    ) -> Self {
         provider();
         let dir = tempfile::tempdir().unwrap();
         let service = demo::service::start(([127, 0, 0, 1], 0).into())

@@ -1,5 +1,13 @@
 //! The gateway from outside: real sockets, a real store, the real sample service behind it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that meets what it did not expect shall fail"
+)]
+
 mod browser;
 mod codes;
 mod framing;

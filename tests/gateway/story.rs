@@ -149,7 +149,13 @@ async fn without_a_session_a_browser_goes_to_the_login_and_a_program_is_told() {
 async fn no_route_is_404_for_those_who_are_logged_in() {
     let house = House::open().await;
     let kari = house.logged_in(KARI).await;
-    for path in ["/nowhere", "/Projects/1", "/projects/1x", "/projects/0", "/tasks"] {
+    for path in [
+        "/nowhere",
+        "/Projects/1",
+        "/projects/1x",
+        "/projects/0",
+        "/tasks",
+    ] {
         let answer = house.get(&kari, path).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
     }

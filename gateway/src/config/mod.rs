@@ -13,6 +13,8 @@ mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_papers;
 mod values;
 pub mod written;
 

@@ -35,7 +35,7 @@ fn with_env(
     }
 }
 
-fn read(text: &str) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
     with_env(text, &|_| None)
 }
 
@@ -457,46 +457,4 @@ fn plain_http_is_for_this_machine_and_a_prefix_is_a_path() {
         complaints(&text),
         ["1:14 `public_url` is `http://projects.example.com`: without TLS no cookie is safe"]
     );
-}
-
-#[test]
-fn the_checked_in_schema_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/portvakt.schema.json");
-    let checked_in: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    assert!(
-        checked_in == json_schema(),
-        "regenerate it: `cargo run -- check --print-schema > config/portvakt.schema.json`"
-    );
-}
-
-#[test]
-fn every_key_in_the_schema_is_described() {
-    fn walk(schema: &serde_json::Value, path: &str) {
-        let properties = schema.get("properties").and_then(|it| it.as_object());
-        for (name, property) in properties.into_iter().flatten() {
-            let described = property.get("description").and_then(|it| it.as_str());
-            assert!(described.is_some_and(|it| !it.is_empty()), "{path}.{name}");
-        }
-        let closed = schema.get("additionalProperties");
-        assert_eq!(closed, Some(&serde_json::Value::Bool(false)), "{path}");
-    }
-    let schema = json_schema();
-    walk(&schema, "");
-    for (name, part) in schema["$defs"].as_object().unwrap() {
-        walk(part, name);
-    }
-    assert!(!schema.to_string().contains("null"));
-}
-
-#[test]
-fn the_sample_configurations_resolve() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for name in ["portvakt.toml", "platform.toml"] {
-        let text = std::fs::read_to_string(root.join(name)).unwrap();
-        let (_, warnings) = read(&text).unwrap_or_else(|faults| {
-            panic!("{}", faults.iter().map(Fault::report).collect::<String>())
-        });
-        assert!(warnings.is_empty(), "{name}: {warnings:?}");
-    }
 }

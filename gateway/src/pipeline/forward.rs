@@ -38,7 +38,12 @@ pub(super) async fn forward(
     let _unsettled = if safe {
         None
     } else {
-        Some(shared.authoriser.before_forward(&set, &matched, &method).await)
+        Some(
+            shared
+                .authoriser
+                .before_forward(&set, &matched, &method)
+                .await,
+        )
     };
     let sent = Instant::now();
     let answered = upstream.send(request).await;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::support::{House, kari, nils, ola, principal, routes_with, set};
 use crate::policy::{CopyOffer, Denied, Verdict};

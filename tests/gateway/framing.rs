@@ -168,8 +168,16 @@ async fn oversized_heads_and_bodies_are_told_so() {
         "POST /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: 2000000\r\n\r\n"
     );
     assert_eq!(status(&house.raw(declared.as_bytes()).await), 413);
+    let routes = house.policies().join("routes.toml");
+    let text = std::fs::read_to_string(&routes).unwrap();
+    std::fs::write(
+        &routes,
+        text.replace("body_limit = \"2GiB\"", "body_limit = \"1MiB\""),
+    )
+    .unwrap();
+    house.gateway.as_ref().unwrap().reload().await;
     let mut streamed = format!(
-        "POST /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "POST /projects/1/upload HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     .into_bytes();
     for _ in 0..40 {

@@ -223,7 +223,8 @@ impl House {
     /// connection closes or stays silent.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.tls(&[b"http/1.1"]).await;
-        stream.write_all(bytes).await.unwrap();
+        // A refusal may come, and the connection close, before all is written.
+        let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let mut buffer = [0; 16 * 1024];
         while let Ok(Ok(n)) =

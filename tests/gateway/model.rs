@@ -219,7 +219,7 @@ async fn play(requests: &[(usize, &'static str, String)]) -> Result<(), String> 
         });
     }
     let mut model = Model::sample();
-    read_tasks(&house, &mut model).await;
+    read_tasks(&house, &mut model, &["1", "2", "3"]).await;
     for (number, (caller, method, path)) in requests.iter().enumerate() {
         let verdict = model.judge(*caller, method, path);
         let sent = format!("{path}?n={number}");
@@ -258,15 +258,18 @@ async fn play(requests: &[(usize, &'static str, String)]) -> Result<(), String> 
                     return Err(format!("changed on the way: {context}"));
                 }
                 model.learn(*caller, method, judged, status, &body);
+                if judged.ends_with("/copy") && status == 201 {
+                    read_tasks(&house, &mut model, &[body["id"].as_str().unwrap()]).await;
+                }
             }
         }
     }
     Ok(())
 }
 
-/// The seeded tasks, as their projects' companies see them.
-async fn read_tasks(house: &House, model: &mut Model) {
-    for project in ["1", "2", "3"] {
+/// The tasks that came with projects, asked for behind the gateway's back.
+async fn read_tasks(house: &House, model: &mut Model, projects: &[&str]) {
+    for project in projects {
         let url = format!("http://{}/projects/{project}/tasks", house.upstream);
         let client = reqwest::Client::new();
         let tasks: Value = client
@@ -279,9 +282,10 @@ async fn read_tasks(house: &House, model: &mut Model) {
             .await
             .unwrap();
         for task in tasks.as_array().unwrap() {
-            model
-                .tasks
-                .insert(task["id"].as_str().unwrap().to_owned(), project.to_owned());
+            model.tasks.insert(
+                task["id"].as_str().unwrap().to_owned(),
+                (*project).to_owned(),
+            );
         }
     }
 }

@@ -60,6 +60,9 @@ pub enum AppError {
     Start(String),
 }
 
+/// How long housekeeping and the admin listener have to end.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -351,14 +354,17 @@ impl Running {
         {
             tracing::warn!("some connections did not end within the drain's deadline");
         }
-        for task in self.tasks {
-            let _ = task.await;
-        }
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }
         if let Err(error) = self.gateway.note("gateway.stop", "ok").await {
             tracing::warn!(%error, "the stop was not recorded");
+        }
+        for mut task in self.tasks {
+            // One who keeps asking the admin listener does not keep the gateway from ending.
+            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                task.abort();
+            }
         }
     }
 }

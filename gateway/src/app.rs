@@ -28,7 +28,7 @@ use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::listener;
-use crate::login::{Login, LoginParts, Outbox};
+use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
@@ -150,6 +150,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         clock: Arc::clone(&clock),
         master: &master,
         sender: Arc::clone(&outbox) as _,
+        mailer: Some(Arc::new(OutboxMailer::new(Arc::clone(&outbox)))),
         audit: audit.clone(),
         metrics: metrics.clone(),
         config: &config,

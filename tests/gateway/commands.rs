@@ -308,6 +308,75 @@ async fn a_suspension_shuts_a_person_out_at_once_and_until_it_is_taken_back() {
 }
 
 #[tokio::test]
+async fn an_answer_that_still_streams_breaks_off_when_its_session_ends() {
+    let house = House::open().await;
+    for version in ["HTTP/1.1", "HTTP/2"] {
+        let kari = house.session_cookie(KARI).await;
+        let browser = house.browser_over(|builder| match version {
+            "HTTP/2" => builder.http2_prior_knowledge(),
+            _ => builder.http1_only(),
+        });
+        let path = format!("/projects/1/download?bytes={}", 1_u64 << 40);
+        let answer = browser
+            .get(house.url(&path))
+            .header("cookie", &kari)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{version}");
+        let mut stream = answer.bytes_stream();
+        stream.next().await.unwrap().unwrap();
+        let line = format!("session revoke --user {KARI}");
+        assert_eq!(asked(&house, &line).await["ended"], 1);
+        let breaks_off = async {
+            while let Some(chunk) = stream.next().await {
+                if chunk.is_err() {
+                    return true;
+                }
+            }
+            false
+        };
+        let broke = tokio::time::timeout(Duration::from_secs(1), breaks_off).await;
+        assert_eq!(
+            broke,
+            Ok(true),
+            "{version}: not a clean end, within a second"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_directory_file_suspends_and_removes_within_a_second() {
+    let house = House::open().await;
+    let path = house.dir.path().join("directory.toml");
+    let people = std::fs::read_to_string(&path).unwrap();
+    let kari = "email = \"kari@fjord.example\"";
+    assert!(people.contains(kari));
+    let suspended = people.replace(kari, &format!("{kari}\nsuspended = true"));
+    // Kari's entry is the first user's; without it she is nobody.
+    let (head, rest) = people.split_once("[[user]]").unwrap();
+    let (hers, others) = rest.split_once("[[user]]").unwrap();
+    assert!(hers.contains(kari));
+    let removed = format!("{head}[[user]]{others}");
+    for changed in [suspended, removed] {
+        std::fs::write(&path, &people).unwrap();
+        house.gateway.as_ref().unwrap().reload().await;
+        let (cookie, ola) = (
+            house.session_cookie(KARI).await,
+            house.session_cookie(OLA).await,
+        );
+        let socket = open_socket(&house, &cookie).await;
+        // Nobody reloads, and nobody asks: the watcher has to notice.
+        let replacement = path.with_extension("new");
+        std::fs::write(&replacement, &changed).unwrap();
+        std::fs::rename(&replacement, &path).unwrap();
+        assert!(closes(socket).await, "within a second of the change");
+        assert_eq!(whoami(&house, &cookie).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(whoami(&house, &ola).await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn a_spent_account_is_shown_and_unlocked() {
     let house = House::open().await;
     let mut codes = Vec::new();

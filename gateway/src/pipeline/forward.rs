@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 
 use super::observe::Seen;
 use super::rewrite::Outgoing;
+use super::watched::Watched;
 use super::{Refusal, Shared, cookies, headers};
 use crate::body::Body;
 use crate::upstream::{self, UpstreamError};
@@ -121,7 +122,7 @@ pub(super) async fn forward(
     }
     clean(&mut head.headers, session.is_some());
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, body))
+    Ok(Response::from_parts(head, Watched::wrap(body, session)))
 }
 
 /// What of an answer is the upstream connection's, or ours, does not pass; and what a logged-in

@@ -15,6 +15,7 @@ mod normalise;
 mod observe;
 mod refusal;
 mod rewrite;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;

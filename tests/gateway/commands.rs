@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_rustls::client::TlsStream;
@@ -343,6 +344,30 @@ async fn an_answer_that_still_streams_breaks_off_when_its_session_ends() {
             "{version}: not a clean end, within a second"
         );
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_still_sent_is_cut_off_when_its_session_ends() {
+    let house = House::open().await;
+    let kari = house.session_cookie(KARI).await;
+    let mut stream = house.tls(&[b"http/1.1"]).await;
+    let head = format!(
+        "POST /projects/1/upload HTTP/1.1\r\nHost: localhost\r\nCookie: {kari}\r\n\
+         Content-Length: 1000000\r\n\r\nthe first of it"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // On record before its first byte is forwarded.
+    let trail = house.dir.path().join("state/audit/audit.jsonl");
+    while !std::fs::read_to_string(&trail).unwrap().contains("/upload") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    asked(&house, &format!("user suspend {KARI}")).await;
+    stream.write_all(b"and more").await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(1), stream.read_to_end(&mut answer));
+    ended.await.expect("within a second").ok();
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
 }
 
 #[tokio::test]

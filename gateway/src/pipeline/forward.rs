@@ -57,6 +57,13 @@ pub(super) async fn forward(
         Err(_) if ending.as_ref().is_some_and(super::guard::Ending::broken) => {
             return Err(Refusal::BodyBroken);
         }
+        Err(_)
+            if ending
+                .as_ref()
+                .is_some_and(super::guard::Ending::session_over) =>
+        {
+            return Err(Refusal::NotLoggedIn);
+        }
         Err(error @ UpstreamError::Timeout { .. }) => {
             return Err(Refusal::GatewayTimeout(error.to_string()));
         }

@@ -5,6 +5,7 @@
 //! caller's runtime for ops and housekeeping.
 
 mod keys;
+mod operations;
 mod reload;
 mod workers;
 
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::socket::AdminSocket;
 use crate::admin::{self, Admin, Check};
 use crate::audit::{Audit, Record};
 use crate::body::Body;
@@ -28,12 +30,13 @@ use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::listener;
-use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
+use crate::login::{self, Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
-use crate::session::Sessions;
+use crate::secret::Key;
 use crate::session::assertion::Keyring;
+use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use reload::Reloads;
@@ -86,6 +89,10 @@ struct Gateway {
     shared: Arc<Shared>,
     store: SharedStore,
     directory: Arc<FileDirectory>,
+    /// The directory as everyone else knows it: with those suspended whom ops have suspended.
+    suspensions: Arc<Suspensions>,
+    /// Names accounts in the store.
+    account_key: Key,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
 }
@@ -124,7 +131,11 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let master = keys::master(&config)?;
     let audit = Audit::open(&config.audit.dir).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
-    let directory: SharedDirectory = Arc::clone(&loaded.directory) as SharedDirectory;
+    let listed = Arc::clone(&loaded.directory) as SharedDirectory;
+    let suspensions = Suspensions::open(Arc::clone(&store), listed)
+        .await
+        .map_err(other)?;
+    let directory = Arc::clone(&suspensions) as SharedDirectory;
     let sessions = Sessions::new(
         Arc::clone(&store),
         Arc::clone(&directory),
@@ -172,6 +183,8 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let gateway = Arc::new(Gateway {
         reloads: Reloads::new(&shared.metrics),
         directory: loaded.directory,
+        suspensions,
+        account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
         store,
         shared,
@@ -254,6 +267,17 @@ impl Gateway {
                 tracing::error!(%error, "the admin listener ended");
             }
         })];
+        let commands = AdminSocket::bind(&self.shared.config.admin.socket).map_err(other)?;
+        let operations = Arc::clone(&self) as Arc<dyn admin::operations::Operations>;
+        let mut closed = stopped.clone();
+        let serving = admin::socket::serve(commands, operations, async move {
+            raised(&mut closed).await;
+        });
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin socket ended");
+            }
+        }));
         tasks.push(tokio::spawn(Arc::clone(&self).keep_house(stopped.clone())));
         tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
         self.note("gateway.start", "ok").await?;

@@ -10,6 +10,7 @@
 
 mod browser;
 mod codes;
+mod commands;
 mod framing;
 mod house;
 mod identity;

@@ -20,7 +20,7 @@ use crate::client::RequestId;
 
 pub use account::{AccountPage, DeviceRow, SessionRow};
 pub use assets::asset;
-pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, message};
+pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, failures_message, message};
 pub use language::Language;
 pub use problem::{Problem, json, problem};
 pub use refusal::{

@@ -56,6 +56,7 @@ fn account_page() -> AccountPage<'static> {
         name: "Kari Nordmann",
         email: "kari@fjord.example",
         company: "Fjord AS",
+        failures: 0,
         sessions: vec![
             session("s1", "Firefox, Windows", true),
             session("s2", "Safari, iPhone", false),
@@ -113,6 +114,14 @@ fn every_page(language: Language) -> Vec<(String, Response<Body>)> {
             code_form(Some(CodeNote::Resent)).page(frame, ok),
         ),
         ("account".to_owned(), account_page().page(frame)),
+        (
+            "account-failures".to_owned(),
+            AccountPage {
+                failures: 3,
+                ..account_page()
+            }
+            .page(frame),
+        ),
         (
             "copy".to_owned(),
             copy_first(

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 
 use super::observe::Seen;
 use super::rewrite::Outgoing;
+use super::watched::Watched;
 use super::{Refusal, Shared, headers};
 use crate::body::Body;
 use crate::cookie;
@@ -52,6 +53,13 @@ pub(super) async fn forward(
             return Err(Refusal::BodyBroken);
         }
         Err(UpstreamError::RequestStalled) => return Err(Refusal::BodyStalled),
+        Err(_)
+            if ending
+                .as_ref()
+                .is_some_and(super::guard::Ending::session_over) =>
+        {
+            return Err(Refusal::NotLoggedIn);
+        }
         Err(error @ UpstreamError::Timeout { .. }) => {
             return Err(Refusal::GatewayTimeout(error.to_string()));
         }
@@ -128,7 +136,7 @@ pub(super) async fn forward(
     }
     clean(&mut head.headers, session.is_some());
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, body))
+    Ok(Response::from_parts(head, Watched::wrap(body, session)))
 }
 
 /// What of an answer is the upstream connection's, or ours, does not pass; and what a logged-in

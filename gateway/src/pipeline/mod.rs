@@ -14,6 +14,7 @@ mod normalise;
 mod observe;
 mod refusal;
 mod rewrite;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod house;
 mod identity;
 mod model;
 mod ops;
+mod pages;
 mod story;
 mod streams;
 mod tls;

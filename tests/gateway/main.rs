@@ -13,6 +13,7 @@ mod codes;
 mod framing;
 mod house;
 mod identity;
+mod kills;
 mod model;
 mod ops;
 mod pages;

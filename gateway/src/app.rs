@@ -28,7 +28,7 @@ use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::listener;
-use crate::login::{Login, LoginParts, Outbox};
+use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
@@ -59,6 +59,9 @@ pub enum AppError {
     #[error("{0}")]
     Start(String),
 }
+
+/// How long housekeeping and the admin listener have to end.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -147,6 +150,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         clock: Arc::clone(&clock),
         master: &master,
         sender: Arc::clone(&outbox) as _,
+        mailer: Some(Arc::new(OutboxMailer::new(Arc::clone(&outbox)))),
         audit: audit.clone(),
         metrics: metrics.clone(),
         config: &config,
@@ -351,14 +355,17 @@ impl Running {
         {
             tracing::warn!("some connections did not end within the drain's deadline");
         }
-        for task in self.tasks {
-            let _ = task.await;
-        }
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }
         if let Err(error) = self.gateway.note("gateway.stop", "ok").await {
             tracing::warn!(%error, "the stop was not recorded");
+        }
+        for mut task in self.tasks {
+            // One who keeps asking the admin listener does not keep the gateway from ending.
+            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                task.abort();
+            }
         }
     }
 }

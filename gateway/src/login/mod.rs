@@ -48,7 +48,7 @@ use delivery::Delivery;
 use refused::Refused;
 use visit::Visit;
 
-pub use delivery::{Message, Outbox, SendError, Sender};
+pub use delivery::{Mailer, Message, Outbox, OutboxMailer, SendError, Sender};
 
 /// Label of the derived key under which accounts are counted; whoever unlocks one needs it too.
 pub const ACCOUNT_KEY: &str = "login account";
@@ -70,6 +70,8 @@ pub struct LoginParts<'a> {
     pub master: &'a MasterKey,
     /// Who takes codes to telephones.
     pub sender: Arc<dyn Sender>,
+    /// Who takes mails to people; `None` without a mail server.
+    pub mailer: Option<Arc<dyn Mailer>>,
     /// The audit trail.
     pub audit: Audit,
     /// Counters.
@@ -105,6 +107,8 @@ struct Desk {
     /// Names accounts in the store.
     account_key: Key,
     delivery: Delivery,
+    #[expect(dead_code, reason = "the shield's links, which come next, go by mail")]
+    mailer: Option<Arc<dyn Mailer>>,
     audit: Audit,
     metrics: Metrics,
     limits: config::Login,
@@ -136,6 +140,7 @@ impl Login {
             form_key: parts.master.derive("login form"),
             account_key: parts.master.derive(ACCOUNT_KEY),
             delivery: Delivery::start(parts.sender, parts.metrics.clone()),
+            mailer: parts.mailer,
             audit: parts.audit,
             metrics: parts.metrics,
             limits: config.login.clone(),

@@ -18,7 +18,7 @@ use crate::clock::{ManualClock, SharedClock, Timestamp};
 use crate::config::{self, Config, PublicUrl, Window};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
-use crate::login::{Login, LoginParts, Outbox};
+use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::secret::MasterKey;
 use crate::session::Sessions;
@@ -123,6 +123,7 @@ impl World {
             clock: shared_clock,
             master: &master,
             sender: outbox.clone(),
+            mailer: Some(Arc::new(OutboxMailer::new(outbox.clone()))),
             audit: audit.clone(),
             metrics: metrics.clone(),
             config: &config,

@@ -40,6 +40,16 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ("redis", &["store/redis"]),
     ("cedar_policy", &["policy/"]),
     ("cedar_policy_symcc", &["policy/"]),
+    (
+        "tokio_postgres",
+        &[
+            "directory/postgres",
+            "config/resolve/directory.rs",
+            "config/mod.rs",
+            "config/tests_directory.rs",
+        ],
+    ),
+    ("deadpool_postgres", &["directory/postgres"]),
     ("hyper", &["upstream/", "listener/", "body.rs"]),
     ("hyper_util", &["upstream/", "listener/"]),
 ];

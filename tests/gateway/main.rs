@@ -9,12 +9,14 @@
 )]
 
 mod browser;
+mod cluster;
 mod codes;
 mod framing;
 mod house;
 mod identity;
 mod model;
 mod ops;
+mod postgres;
 mod story;
 mod streams;
 mod tls;

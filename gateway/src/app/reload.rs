@@ -178,7 +178,7 @@ pub(super) async fn all(gateway: &Arc<Gateway>) {
     let sessions = Arc::clone(&gateway.shared.sessions);
     let done = tokio::task::spawn_blocking(move || {
         reload_certificates(&gateway);
-        let directory = gateway.directory.reload();
+        let directory = gateway.shared.directory.reload();
         outcome(&gateway, DIRECTORY, directory.err().unwrap_or_default());
         let policy = read_policy(&gateway.shared.config);
         let faults = policy
@@ -243,11 +243,14 @@ fn watch_files(
     config: &Config,
     changed: mpsc::Sender<()>,
 ) -> notify::Result<(impl Watcher + use<>, impl Watcher + use<>)> {
-    let config::Directory::File { path } = &config.directory;
+    let people = match &config.directory {
+        config::Directory::File { path } => Some(path.as_path()),
+        config::Directory::Postgres(_) => None,
+    };
     let pairs = config.tls.values().flat_map(|tls| &tls.certificates);
     let files: Vec<&Path> = pairs
         .flat_map(|pair| [&*pair.chain, &*pair.key])
-        .chain([path.as_path()])
+        .chain(people)
         .collect();
     let names: Vec<OsString> = files
         .iter()

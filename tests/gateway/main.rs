@@ -9,6 +9,7 @@
 )]
 
 mod browser;
+mod cluster;
 mod codes;
 mod commands;
 mod framing;
@@ -18,6 +19,7 @@ mod kills;
 mod model;
 mod ops;
 mod pages;
+mod postgres;
 mod story;
 mod streams;
 mod tls;

@@ -190,7 +190,7 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
 /// rest, which takes longer, is looked at.
 pub(super) async fn all(gateway: &Arc<Gateway>) {
     blocking(gateway, |gateway| {
-        let directory = gateway.directory.reload();
+        let directory = gateway.shared.directory.reload();
         outcome(gateway, DIRECTORY, directory.err().unwrap_or_default());
     })
     .await;
@@ -278,11 +278,14 @@ fn watch_files(
     config: &Config,
     changed: mpsc::Sender<()>,
 ) -> notify::Result<(impl Watcher + use<>, impl Watcher + use<>)> {
-    let config::Directory::File { path } = &config.directory;
+    let people = match &config.directory {
+        config::Directory::File { path } => Some(path.as_path()),
+        config::Directory::Postgres(_) => None,
+    };
     let pairs = config.tls.values().flat_map(|tls| &tls.certificates);
     let files: Vec<&Path> = pairs
         .flat_map(|pair| [&*pair.chain, &*pair.key])
-        .chain([path.as_path()])
+        .chain(people)
         .collect();
     let names: Vec<OsString> = files
         .iter()

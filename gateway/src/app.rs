@@ -28,7 +28,7 @@ use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::listener;
-use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
+use crate::login::{Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
@@ -137,8 +137,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     )
     .await
     .map_err(other)?;
-    let config::Sms::Outbox = config.sms;
-    let outbox = Arc::new(Outbox::new(Arc::clone(&clock)));
+    let carriers = Carriers::new(&config, &clock).map_err(other)?;
     let login = Login::new(LoginParts {
         store: Arc::clone(&store),
         directory: Arc::clone(&directory),
@@ -146,8 +145,8 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         keyring: Arc::clone(&keyring),
         clock: Arc::clone(&clock),
         master: &master,
-        sender: Arc::clone(&outbox) as _,
-        mailer: Some(Arc::new(OutboxMailer::new(Arc::clone(&outbox)))),
+        senders: carriers.senders,
+        mailer: carriers.mailer,
         audit: audit.clone(),
         metrics: metrics.clone(),
         config: &config,
@@ -173,7 +172,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         store,
         shared,
     });
-    gateway.begin(sockets, admin_socket, outbox).await
+    gateway.begin(sockets, admin_socket, carriers.outbox).await
 }
 
 /// What must be without fault before anything starts.
@@ -221,7 +220,7 @@ impl Gateway {
         self: Arc<Self>,
         sockets: workers::Sockets,
         admin_socket: TcpListener,
-        outbox: Arc<Outbox>,
+        outbox: Option<Arc<Outbox>>,
     ) -> Result<Running, AppError> {
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses();
@@ -236,9 +235,9 @@ impl Gateway {
                     Box::pin(async move { gateway.readiness(stopping).await })
                 })
             },
-            outbox: Some(Arc::new(move || {
-                serde_json::to_value(outbox.messages()).unwrap_or_default()
-            })),
+            outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
+                Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
+            }),
         };
         // The admin listener goes last: it tells that the rest is draining.
         let mut closed = stopped.clone();

@@ -6,6 +6,7 @@
 //! below reads the environment or a file again to learn what was meant.
 
 pub mod fault;
+mod messages;
 mod resolve;
 mod schema;
 pub mod secret_ref;
@@ -13,6 +14,8 @@ mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
 mod values;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::fault::{Fault, Source};
+pub use self::messages::{HttpUrl, Mail, MailTls, Sms, SmsProvider, Twilio, TwilioFrom, Webhook};
 pub use self::schema::json_schema;
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
@@ -97,6 +101,8 @@ pub struct Config {
     pub directory: Directory,
     /// How codes travel.
     pub sms: Sms,
+    /// How links travel, where there is a mail server.
+    pub mail: Option<Mail>,
     /// How long sessions live.
     pub session: Session,
     /// What a login may cost an attacker.
@@ -198,13 +204,6 @@ pub enum Directory {
         /// Reloaded when it changes.
         path: PathBuf,
     },
-}
-
-/// How codes travel.
-#[derive(Clone, Debug)]
-pub enum Sms {
-    /// Prints and keeps messages: for development on loopback only.
-    Outbox,
 }
 
 /// How long sessions live.

@@ -8,8 +8,14 @@ use miette::Diagnostic;
 
 use crate::config::fault::{Fault, Source};
 
+use super::nesting::{self, Language};
+
 /// The rules of one file, each named by file and line, in the order in which they stand.
 pub(super) fn parse_rules(source: &Source, faults: &mut Vec<Fault>) -> Vec<(Policy, Arc<str>)> {
+    if let Err(fault) = nesting::check(source, Language::Rules) {
+        faults.push(fault);
+        return Vec::new();
+    }
     let set = match PolicySet::from_str(source.text()) {
         Ok(set) => set,
         Err(errors) => {
@@ -54,6 +60,10 @@ fn start(policy: &Policy) -> usize {
 
 /// The schema; `None`, with every fault kept, if it is broken.
 pub(super) fn parse_schema(source: &Source, faults: &mut Vec<Fault>) -> Option<Schema> {
+    if let Err(fault) = nesting::check(source, Language::Schema) {
+        faults.push(fault);
+        return None;
+    }
     match Schema::from_cedarschema_str(source.text()) {
         Ok((schema, warnings)) => {
             faults.extend(warnings.map(|w| diagnosed(source, &w, None).warning()));

@@ -1,6 +1,7 @@
 //! The room as a whole: a policy folder, an application that answers, people who ask.
 
 mod decisions;
+mod deep;
 mod facts;
 mod learning;
 mod loading;

@@ -89,11 +89,17 @@ pub(super) fn validate<'s, S: Iterator<Item = &'s Source>>(
     let mut keep = |id: &PolicyId, diagnostic: &dyn Diagnostic, warning: bool| {
         // The identifier is the rule's name: `file:line`.
         let name = id.to_string();
-        let file = name.split(':').next().unwrap_or_default();
-        let Some(source) = sources().find(|source| source.path().ends_with(file)) else {
-            return;
+        let place = |c: char| c == ':' || c.is_ascii_digit();
+        let file = name.trim_end_matches(place);
+        let source = sources().find(|source| {
+            let own = source.path().file_name().unwrap_or_default();
+            own.to_string_lossy() == file
+        });
+        // Whatever a file is called, what is wrong in it is told.
+        let fault = match source {
+            Some(source) => diagnosed(source, diagnostic, set.policy(id)),
+            None => Fault::new(format!("`{name}`: {diagnostic}")),
         };
-        let fault = diagnosed(source, diagnostic, set.policy(id));
         faults.push(if warning { fault.warning() } else { fault });
     };
     for error in result.validation_errors() {

@@ -248,7 +248,8 @@ impl<'w> Resolver<'w, '_, '_> {
 
     fn identifier(&mut self, written: Option<&Text>) -> Option<Regex> {
         let text = written.map_or(DEFAULT_IDENTIFIER, |text| text.get_ref());
-        match Regex::new(&format!(r"\A(?:{text})\z")) {
+        // Alone first: `a)|(?:b` would close the group that holds it to the whole identifier.
+        match Regex::new(text).and_then(|_| Regex::new(&format!(r"\A(?:{text})\z"))) {
             Ok(regex) => Some(regex),
             Err(error) => {
                 let span = written.map(Text::span).unwrap_or_default();

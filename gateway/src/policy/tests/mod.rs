@@ -3,6 +3,7 @@
 mod decisions;
 mod deep;
 mod facts;
+mod folders;
 mod learning;
 mod loading;
 mod shipped;

@@ -234,6 +234,10 @@ fn equally_specific_and_shadowed_routes_name_both_lines() {
 #[test]
 fn suspicious_routes_need_a_reason() {
     for suspicious in [
+        "[[route]]\nmatch = \"PUT /projects/{project}\"\naction = \"write\"\n[[route]]\nmatch = \"PUT /**\"\naction = \"create\"\nresource = \"company\"\n",
+        "[[route]]\nmatch = \"* /projects/{project}\"\naction = \"write\"\n[[route]]\nmatch = \"GET /projects/**\"\naction = \"list\"\nresource = \"company\"\n",
+        "[[route]]\nmatch = \"* /projects/{project}\"\naction = \"write\"\nhosts = [\"a.example\"]\n[[route]]\nmatch = \"* /projects/*/**\"\naction = \"create\"\nresource = \"company\"\nhosts = [\"a.example\"]\n",
+        "[[route]]\nmatch = \"PUT /projects/{project}/in/{project}\"\naction = \"write\"\n[[route]]\nmatch = \"* /projects/{project}/**\"\naction = \"write\"\n",
         "[[route]]\nmatch = \"POST /projects/{project}/search\"\naction = \"read\"\n",
         "[[route]]\nmatch = \"* /projects/{project}/search\"\naction = \"read\"\n",
         "[[route]]\nmatch = \"DELETE /x\"\naction = \"list\"\nresource = \"company\"\n",
@@ -251,6 +255,8 @@ fn suspicious_routes_need_a_reason() {
     for fine in [
         "[[route]]\nmatch = \"PROPFIND /projects/{project}/**\"\naction = \"read\"\n",
         "[[route]]\nmatch = \"GET /projects/{project}\"\naction = \"write\"\n",
+        "[[route]]\nmatch = \"GET /projects/{project}\"\naction = \"read\"\n[[route]]\nmatch = \"* /projects/{project}/**\"\naction = \"write\"\n",
+        "[[route]]\nmatch = \"GET /projects/{project}\"\naction = \"read\"\n[[route]]\nmatch = \"PUT /**\"\naction = \"create\"\nresource = \"company\"\n",
         "[[route]]\nmatch = \"GET /projects/{project}\"\naction = \"read\"\n[[route]]\nmatch = \"GET /assets/**\"\npublic = true\n",
     ] {
         assert_eq!(route_faults(fine), [""; 0], "{fine}");

@@ -1,5 +1,6 @@
 //! Forward: to the upstream and back, streaming both ways.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::observe::Seen;
 use super::rewrite::Outgoing;
 use super::{Refusal, Shared, cookies, headers};
 use crate::body::Body;
+use crate::policy::{Answer, Lookups};
 use crate::upstream::{self, UpstreamError};
 
 /// Longest answer that is read to learn an identifier from; a longer one teaches nothing.
@@ -18,6 +20,7 @@ const LEARN_BYTES: u64 = 64 * 1024;
 
 pub(super) async fn forward(
     shared: &Shared,
+    lookups: &Arc<dyn Lookups>,
     outgoing: Outgoing,
     seen: &mut Seen,
 ) -> Result<Response<Body>, Refusal> {
@@ -34,8 +37,8 @@ pub(super) async fn forward(
     } = outgoing;
     let method = request.method().clone();
     seen.upstream = Some(upstream.name().clone());
-    // Held to the end: if the client goes away early, the facts are dropped once more.
-    let _unsettled = if safe {
+    // Held until the answer: if the client goes away early, nothing read meanwhile is kept.
+    let unsettled = if safe {
         None
     } else {
         Some(
@@ -88,16 +91,20 @@ pub(super) async fn forward(
         } else {
             (body, None)
         };
-    if let Some(session) = session.as_ref().filter(|_| !safe) {
+    if let (Some(session), Some(unsettled)) = (session.as_ref(), unsettled) {
         let learned = shared
             .authoriser
             .after_answer(
                 &set,
                 &matched,
                 session.principal(),
-                head.status,
-                &head.headers,
-                seen_body.as_deref(),
+                lookups,
+                unsettled,
+                Answer {
+                    status: head.status,
+                    headers: &head.headers,
+                    body: seen_body.as_deref(),
+                },
             )
             .await
             .unwrap_or_else(|error| {

@@ -25,6 +25,7 @@ pub mod report;
 mod resolve;
 mod resource;
 mod routes;
+mod slots;
 mod source;
 mod table;
 mod template;
@@ -43,7 +44,7 @@ use crate::config::fault::Fault;
 use crate::principal::Principal;
 use crate::target::Target;
 
-pub use authorise::{Authoriser, Unsettled};
+pub use authorise::{Answer, Authoriser, Unsettled};
 pub use facts::FactsError;
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};

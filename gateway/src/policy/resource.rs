@@ -40,7 +40,7 @@ pub(super) struct Resource {
     identifier: Regex,
     /// How long facts are believed.
     pub(super) cache: Duration,
-    /// How long it is believed that there is no such resource.
+    /// How long it is believed that there is no such resource, or that it is another company's.
     pub(super) negative_cache: Duration,
     pub(super) origin: Origin,
 }
@@ -234,14 +234,15 @@ impl<'w> Resolver<'w, '_, '_> {
             }
         };
         let cache = written.cache.unwrap_or(DEFAULT_CACHE);
-        let negative = DEFAULT_NEGATIVE_CACHE.min(cache);
+        let negative = written.negative_cache.unwrap_or(DEFAULT_NEGATIVE_CACHE);
         Some(Resource {
             kind: Kind(self.by_name.keys().filter(|other| **other < name).count()),
             name: name.into(),
             entity: entity_name(name).into(),
             identifier: identifier?,
             cache,
-            negative_cache: written.negative_cache.unwrap_or(negative),
+            // Nothing is believed longer than `cache`; and another company's facts as long as this.
+            negative_cache: negative.min(cache),
             origin: origin?,
         })
     }

@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("target", 0),
     ("body", 0),
     ("client", 0),
+    ("cookie", 0),
 ];
 
 /// Floors whose rooms may use each other: the small words, and the commands with their `main`.

@@ -63,11 +63,11 @@ pub enum AppError {
     Start(String),
 }
 
+/// How long housekeeping and the admin listener have to end.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
-/// How long ops' connections may take to end, after everyone else's.
-const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// A gateway that serves.
 #[derive(Debug)]
@@ -378,18 +378,18 @@ impl Running {
         {
             tracing::warn!("some connections did not end within the drain's deadline");
         }
-        for mut task in self.tasks {
-            // An ops connection that stays open and says nothing holds nobody up.
-            if tokio::time::timeout(LAST_CALL, &mut task).await.is_err() {
-                task.abort();
-                let _ = task.await;
-            }
-        }
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }
         if let Err(error) = self.gateway.note("gateway.stop", "ok").await {
             tracing::warn!(%error, "the stop was not recorded");
+        }
+        for mut task in self.tasks {
+            // One who keeps asking the admin listener does not keep the gateway from ending.
+            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                task.abort();
+                let _ = task.await;
+            }
         }
     }
 }

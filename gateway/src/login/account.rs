@@ -84,7 +84,12 @@ pub(super) async fn whoami(State(desk): State<Arc<Desk>>, visit: Visit) -> Respo
             value.insert("session".to_owned(), times);
             pages::json(StatusCode::OK, &value.into())
         }
-        Err(refused) => refused.answer(&desk, &visit),
+        // Whoever asks wants to know, not to log in: never a redirect.
+        Err(refused) => {
+            let mut response = refused.problem(&visit);
+            refused.finish(&desk, &mut response);
+            response
+        }
     }
 }
 

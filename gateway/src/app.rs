@@ -432,6 +432,7 @@ impl Running {
             // One who keeps asking the admin listener does not keep the gateway from ending.
             if tokio::time::timeout(GRACE, &mut task).await.is_err() {
                 task.abort();
+                let _ = task.await;
             }
         }
     }

@@ -17,6 +17,10 @@ packages=(
   "fonts-dejavu-core the letters on its screenshots"
   "postgresql     a directory in a database; the tests make their own cluster, none is left running"
 )
+# Node.js may have come with its own npm, beside which Debian's cannot stand.
+command -v npm >/dev/null || packages+=(
+  "npm            fetches axe-core, the rules of accessibility that every page is held to"
+)
 
 # Cargo's helpers, each at the version that these tests were written with.
 nextest_version=0.9.151
@@ -35,6 +39,7 @@ main() {
   step "Rust toolchain" need_toolchain
   step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
+  step "axe-core" install_axe
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -128,6 +133,16 @@ install_cargo_tool() {
   env CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     cargo install --locked --version "$2" --target-dir "$CARGO_TARGET_DIR/tools" "$1"
   rm -rf "$CARGO_TARGET_DIR/tools"
+}
+
+# The version and the digest of what is fetched stand in tests/axe/package-lock.json.
+install_axe() {
+  if ! cmp -s tests/axe/package-lock.json tests/axe/node_modules/.installed; then
+    echo "installing axe-core from registry.npmjs.org"
+    npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
+    cp tests/axe/package-lock.json tests/axe/node_modules/.installed
+  fi
+  grep -m 1 '"version"' tests/axe/node_modules/axe-core/package.json
 }
 
 no_ignored_tests() {

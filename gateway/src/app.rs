@@ -5,6 +5,7 @@
 //! caller's runtime for ops and housekeeping.
 
 mod keys;
+mod operations;
 mod reload;
 mod workers;
 
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::socket::AdminSocket;
 use crate::admin::{self, Admin, Check};
 use crate::audit::{Audit, Record};
 use crate::body::Body;
@@ -29,12 +31,13 @@ use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::listener;
-use crate::login::{Login, LoginParts, Outbox};
+use crate::login::{self, Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
-use crate::session::Sessions;
+use crate::secret::Key;
 use crate::session::assertion::Keyring;
+use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use reload::Reloads;
@@ -61,6 +64,9 @@ pub enum AppError {
     Start(String),
 }
 
+/// How long housekeeping and the admin listener have to end.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
@@ -86,6 +92,10 @@ pub struct Running {
 struct Gateway {
     shared: Arc<Shared>,
     store: SharedStore,
+    /// The directory as everyone else knows it: with those suspended whom ops have suspended.
+    suspensions: Arc<Suspensions>,
+    /// Names accounts in the store.
+    account_key: Key,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
 }
@@ -124,7 +134,11 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let master = keys::master(&config)?;
     let audit = Audit::open(&config.audit.dir).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
-    let directory = open_directory(&config, loaded.people.take(), &clock).await?;
+    let listed = open_directory(&config, loaded.people.take(), &clock).await?;
+    let suspensions = Suspensions::open(Arc::clone(&store), listed)
+        .await
+        .map_err(other)?;
+    let directory = Arc::clone(&suspensions) as SharedDirectory;
     let sessions = Sessions::new(
         Arc::clone(&store),
         Arc::clone(&directory),
@@ -150,6 +164,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         clock: Arc::clone(&clock),
         master: &master,
         sender: Arc::clone(&outbox) as _,
+        mailer: Some(Arc::new(OutboxMailer::new(Arc::clone(&outbox)))),
         audit: audit.clone(),
         metrics: metrics.clone(),
         config: &config,
@@ -170,6 +185,8 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     });
     let gateway = Arc::new(Gateway {
         reloads: Reloads::new(&shared.metrics),
+        suspensions,
+        account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
         store,
         shared,
@@ -255,6 +272,17 @@ impl Gateway {
                 tracing::error!(%error, "the admin listener ended");
             }
         })];
+        let commands = AdminSocket::bind(&self.shared.config.admin.socket).map_err(other)?;
+        let operations = Arc::clone(&self) as Arc<dyn admin::operations::Operations>;
+        let mut closed = stopped.clone();
+        let serving = admin::socket::serve(commands, operations, async move {
+            raised(&mut closed).await;
+        });
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin socket ended");
+            }
+        }));
         tasks.push(tokio::spawn(Arc::clone(&self).keep_house(stopped.clone())));
         tasks.push(tokio::spawn(
             Arc::clone(&self).watch_people(stopped.clone()),
@@ -395,14 +423,17 @@ impl Running {
         {
             tracing::warn!("some connections did not end within the drain's deadline");
         }
-        for task in self.tasks {
-            let _ = task.await;
-        }
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }
         if let Err(error) = self.gateway.note("gateway.stop", "ok").await {
             tracing::warn!(%error, "the stop was not recorded");
+        }
+        for mut task in self.tasks {
+            // One who keeps asking the admin listener does not keep the gateway from ending.
+            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                task.abort();
+            }
         }
     }
 }

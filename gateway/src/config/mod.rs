@@ -288,6 +288,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Connections kept open without a request, per worker and endpoint; default 32.
     pub keep_idle: usize,
+    /// Requests under way at once, over all workers; default 1,024; beyond: `503`.
+    pub concurrency: usize,
 }
 
 /// One address of an upstream.

@@ -256,6 +256,8 @@ pub struct Upstream {
     pub idle_timeout: Option<At<String>>,
     /// Connections kept open without a request, per worker and endpoint. Default: 32.
     pub keep_idle: Option<At<u64>>,
+    /// Requests under way at once, over all workers. Default: 1024; beyond: `503`.
+    pub concurrency: Option<At<u64>>,
 }
 
 /// The policy set.

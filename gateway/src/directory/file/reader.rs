@@ -42,6 +42,10 @@ pub(super) fn read(source: &Source) -> Result<Register, Vec<Fault>> {
     for error in broken {
         reader.fault(error.span().unwrap_or_default(), error.message());
     }
+    if reader.faults.is_empty() && register.by_id.is_empty() {
+        // A file that is being written, or was emptied by mistake, must not end every session.
+        reader.fault(0..0, "the directory names nobody: it has no `[[user]]`");
+    }
     let mut faults = reader.faults;
     if faults.is_empty() {
         return Ok(register);

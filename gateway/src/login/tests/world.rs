@@ -18,7 +18,7 @@ use crate::clock::{ManualClock, SharedClock, Timestamp};
 use crate::config::{self, Config, PublicUrl, Window};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
-use crate::login::{Login, LoginParts, Outbox};
+use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::secret::MasterKey;
 use crate::session::Sessions;
@@ -122,7 +122,8 @@ impl World {
             keyring: keyring.await.unwrap(),
             clock: shared_clock,
             master: &master,
-            sender: outbox.clone(),
+            senders: vec![outbox.clone()],
+            mailer: Some(Arc::new(OutboxMailer::new(outbox.clone()))),
             audit: audit.clone(),
             metrics: metrics.clone(),
             config: &config,
@@ -363,6 +364,11 @@ impl Answer {
                     let (value, attributes) = rest.split_once(';').unwrap_or((rest, ""));
                     format!("{cookie}=<{}>;{attributes}", value.len())
                 }
+                _ if name == header::REFRESH => {
+                    // Sealed by the world's own key.
+                    let (told, seal) = text.split_once("&seal=").unwrap();
+                    format!("{told}&seal=<{}>", seal.len())
+                }
                 _ => text.to_owned(),
             };
             format!("{name}: {masked}")
@@ -397,7 +403,11 @@ fn configuration(answer_tick: Duration) -> Config {
         directory: config::Directory::File {
             path: PathBuf::new(),
         },
-        sms: config::Sms::Outbox,
+        sms: config::Sms {
+            providers: vec![config::SmsProvider::Outbox],
+            queue: 1_000,
+        },
+        mail: None,
         session: config::Session {
             idle: hours(1),
             absolute: hours(24),

@@ -19,11 +19,11 @@ use crate::policy::{
     Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet,
     RouteMatch, Unsettled,
 };
-use crate::principal::{Company, EmailAddress, Principal};
+use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::BearerHash;
 use crate::store::{
     AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    Opening, SessionRecord, Standing, Store, StoreError, StoreResult, Whose,
 };
 use crate::target::Target;
 
@@ -433,6 +433,21 @@ impl Store for Learner {
         elsewhere()
     }
     async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        elsewhere()
+    }
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        elsewhere()
+    }
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         elsewhere()
     }
     async fn ready(&self) -> StoreResult<()> {

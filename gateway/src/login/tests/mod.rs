@@ -5,4 +5,6 @@ mod attacks;
 mod faults;
 mod flow;
 mod refusals;
+mod sends;
+mod shield;
 mod world;

@@ -92,7 +92,7 @@ async fn send_all(waiting: mpsc::Receiver<Mail>, mailer: Arc<dyn Mailer>) {
 pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Response<Body> {
     let token = visit.query.text("token").unwrap_or_default();
     if visit.json || Token::parse(token).is_none() {
-        return code::refuse_link(&desk, &visit, &Refused::Link);
+        return code::refuse_link(&desk, &visit, &Refused::Link).await;
     }
     if visit.jar.bearer(cookies::CHALLENGE).is_none() {
         return pages::other_browser(&visit.frame(&desk), StatusCode::OK);
@@ -119,7 +119,7 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
     desk.count("link", result);
     match followed {
         Ok(id) => code::sent(&desk, visit, &id, ""),
-        Err(refused) => code::refuse_link(&desk, visit, &refused),
+        Err(refused) => code::refuse_link(&desk, visit, &refused).await,
     }
 }
 

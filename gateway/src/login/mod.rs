@@ -19,6 +19,7 @@ mod link;
 mod refused;
 mod sending;
 mod visit;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -206,6 +207,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/code", get(code::form).post(code::submit))
         .route("/resend", post(code::resend))
         .route("/link", get(link::form).post(link::submit))
+        .route("/wait", get(waiting::show))
         .route("/logout", post(account::logout))
         .route("/account", get(account::show))
         .route("/account/sessions/{id}/revoke", post(account::revoke))

@@ -7,4 +7,5 @@ mod flow;
 mod refusals;
 mod sends;
 mod shield;
+mod waiting;
 mod world;

@@ -18,12 +18,12 @@ use crate::metrics::Metrics;
 use crate::policy::{
     Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet, RouteMatch,
 };
-use crate::principal::{Company, EmailAddress, Principal};
+use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::BearerHash;
 use crate::store::{
     AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
-    StoreResult, Whose,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
+    StoreError, StoreResult, Whose,
 };
 use crate::target::Target;
 
@@ -450,6 +450,21 @@ impl Store for Learner {
         elsewhere()
     }
     async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        elsewhere()
+    }
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        elsewhere()
+    }
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         elsewhere()
     }
     async fn ready(&self) -> StoreResult<()> {

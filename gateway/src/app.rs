@@ -98,6 +98,7 @@ struct Gateway {
     account_key: Key,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
+    login: Login,
 }
 
 /// Serves until `stop` resolves, then drains.
@@ -172,7 +173,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         policy: ArcSwap::new(loaded.policy),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
-        own_pages: Arc::new(LoginPages(login)),
+        own_pages: Arc::new(LoginPages(login.clone())),
         sessions,
         directory,
         keyring,
@@ -187,6 +188,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         suspensions,
         account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
+        login,
         store,
         shared,
     });
@@ -317,6 +319,9 @@ impl Gateway {
             }
             if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
                 tracing::warn!(%error, "the time could not be written down");
+            }
+            if let Err(error) = self.login.watch().await {
+                tracing::warn!(%error, "the login's shield could not be looked at");
             }
             if let Err(error) = self.shared.keyring.rotate_if_due().await {
                 tracing::warn!(%error, "the assertion's keys could not be rotated");

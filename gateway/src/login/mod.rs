@@ -15,12 +15,15 @@ mod cookies;
 mod delivery;
 mod email;
 mod landing;
+mod link;
 mod refused;
+mod sending;
 mod visit;
 mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -37,12 +40,13 @@ use crate::body::Body;
 use crate::clock::SharedClock;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
+use crate::limit;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::secret::{Key, MasterKey};
 use crate::session::assertion::Keyring;
 use crate::session::{Session, Sessions};
-use crate::store::SharedStore;
+use crate::store::{SharedStore, StoreError};
 
 use delivery::{Delivery, Patience, QueuedMailer, RECEIPTS, Receipt, Receipts};
 use refused::Refused;
@@ -111,8 +115,12 @@ struct Desk {
     account_key: Key,
     delivery: Delivery,
     receipts: Option<Receipts>,
-    #[expect(dead_code, reason = "the shield's links, which come next, go by mail")]
+    /// Where the shield's links go; `None` without a mail server.
     mailer: Option<Arc<dyn Mailer>>,
+    sending: limit::Sending,
+    verification: limit::Verification,
+    /// Whether the shield was raised when it was looked at last.
+    shield_seen: AtomicBool,
     audit: Audit,
     metrics: Metrics,
     limits: config::Login,
@@ -145,7 +153,10 @@ impl Login {
             parts.metrics.clone(),
         );
         let mailer = parts.mailer;
+        let sends = parts.master.derive("login sends");
+        let sending = limit::Sending::new(sends, &config.login.sends, &*parts.directory);
         let desk = Arc::new(Desk {
+            sending,
             store: parts.store,
             directory: parts.directory,
             sessions: parts.sessions,
@@ -157,6 +168,8 @@ impl Login {
             delivery,
             receipts: Receipts::of(config, parts.metrics.clone()),
             mailer: mailer.map(|mailer| QueuedMailer::start(mailer, parts.metrics.clone())),
+            verification: limit::Verification::new(config.login.code_lifetime),
+            shield_seen: AtomicBool::new(false),
             audit: parts.audit,
             metrics: parts.metrics,
             limits: config.login.clone(),
@@ -179,7 +192,7 @@ impl Login {
         let arrived = Instant::now();
         let (mut parts, body) = request.into_parts();
         parts.uri = below(&self.desk.prefix, &parts.uri);
-        let steps = matches!(parts.uri.path(), "/login" | "/code" | "/resend");
+        let steps = matches!(parts.uri.path(), "/login" | "/code" | "/resend" | "/link");
         let ticked = steps && parts.method == Method::POST;
         let request = Request::from_parts(parts, axum::body::Body::new(body));
         let Ok(response) = self.routes.clone().call(request).await;
@@ -188,6 +201,19 @@ impl Login {
         }
         response.map(Body::boxed)
     }
+
+    /// Tells, in metrics, log and audit trail, of a shield that was raised or lowered and of too
+    /// few codes being typed in. To be called every few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer.
+    pub async fn watch(&self) -> Result<(), StoreError> {
+        let now = self.desk.clock.now();
+        self.desk.watch_verification(now);
+        self.desk.watch_shield(now).await?;
+        Ok(())
+    }
 }
 
 fn routes(desk: Arc<Desk>) -> Router {
@@ -195,6 +221,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/login", get(email::form).post(email::submit))
         .route("/code", get(code::form).post(code::submit))
         .route("/resend", post(code::resend))
+        .route("/link", get(link::form).post(link::submit))
         .route("/wait", get(waiting::show))
         .route("/logout", post(account::logout))
         .route("/account", get(account::show))

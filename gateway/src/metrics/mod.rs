@@ -2,8 +2,8 @@
 //! address or identifier is ever a label.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Every family of metrics, registered once.
@@ -35,6 +35,15 @@ pub struct Metrics {
     pub sms_receipts: IntCounterVec,
     /// Mails by `result`.
     pub mails_sent: IntCounterVec,
+    /// Messages held back by a budget that only we know of (`prefix`, `company`, `all`,
+    /// `country`), by `budget`.
+    pub messages_held: IntCounterVec,
+    /// Share of the last 200 codes that were typed in, from 0 to 1; 1 before the first.
+    pub verification_rate: Gauge,
+    /// Whether the login's shield is raised (1) or not (0).
+    pub shield_raised: IntGauge,
+    /// Units that the fleet's budget has left.
+    pub fleet_left: IntGauge,
     /// Sessions live in this gateway's store.
     pub sessions_live: IntGauge,
     /// Reloads by `what` (`certificates`, `directory`, `policy`) and `result` (`ok`, `failed`).
@@ -90,6 +99,12 @@ impl Metrics {
             &["upstream"],
         )?;
         registry.register(Box::new(upstream_seconds.clone()))?;
+        let verification_rate = Gauge::new(
+            "portvakt_login_verification_rate",
+            "Share of the last 200 codes that were typed in",
+        )?;
+        verification_rate.set(1.0);
+        registry.register(Box::new(verification_rate.clone()))?;
         let log_dropped = prometheus::IntCounter::new(
             "portvakt_access_log_dropped_total",
             "Access log lines dropped because the writer fell behind",
@@ -146,6 +161,20 @@ impl Metrics {
                 "portvakt_mails_sent_total",
                 "Mails handed to the mail server by result",
                 &["result"],
+            )?,
+            messages_held: counters(
+                "portvakt_messages_held_total",
+                "Messages held back by a budget that callers do not learn of",
+                &["budget"],
+            )?,
+            verification_rate,
+            shield_raised: gauge(
+                "portvakt_login_shield_raised",
+                "Whether unknown devices need a link sent by e-mail",
+            )?,
+            fleet_left: gauge(
+                "portvakt_login_fleet_budget_left",
+                "Units left of the budget of guesses from unknown devices",
             )?,
             sessions_live: gauge("portvakt_sessions_live", "Sessions that are live")?,
             reloads: counters(

@@ -41,6 +41,16 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ("redis", &["store/redis"]),
     ("cedar_policy", &["policy/"]),
     ("cedar_policy_symcc", &["policy/"]),
+    (
+        "tokio_postgres",
+        &[
+            "directory/postgres",
+            "config/resolve/directory.rs",
+            "config/mod.rs",
+            "config/tests_directory.rs",
+        ],
+    ),
+    ("deadpool_postgres", &["directory/postgres"]),
     // The commands' client is a peer of its own: it speaks HTTP over a Unix socket.
     (
         "hyper",

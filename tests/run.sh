@@ -15,6 +15,11 @@ packages=(
   "chromium       the browser of the browser tests"
   "chromium-driver drives it"
   "fonts-dejavu-core the letters on its screenshots"
+  "postgresql     a directory in a database; the tests make their own cluster, none is left running"
+)
+# Node.js may have come with its own npm, beside which Debian's cannot stand.
+command -v npm >/dev/null || packages+=(
+  "npm            fetches axe-core, the rules of accessibility that every page is held to"
 )
 
 # Cargo's helpers, each at the version that these tests were written with.
@@ -34,6 +39,7 @@ main() {
   step "Rust toolchain" need_toolchain
   step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
+  step "axe-core" install_axe
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -129,6 +135,16 @@ install_cargo_tool() {
   rm -rf "$CARGO_TARGET_DIR/tools"
 }
 
+# The version and the digest of what is fetched stand in tests/axe/package-lock.json.
+install_axe() {
+  if ! cmp -s tests/axe/package-lock.json tests/axe/node_modules/.installed; then
+    echo "installing axe-core from registry.npmjs.org"
+    npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
+    cp tests/axe/package-lock.json tests/axe/node_modules/.installed
+  fi
+  grep -m 1 '"version"' tests/axe/node_modules/axe-core/package.json
+}
+
 no_ignored_tests() {
   if grep -rnE '#\[(ignore|cfg_attr\(.*ignore)' --include='*.rs' gateway tests examples; then
     fail "the tests above are switched off"
@@ -174,7 +190,9 @@ check_configurations() {
   for file in config/*.toml; do
     [[ -e $file && $file != config/directory.toml ]] || continue
     echo "$file"
-    cargo run --locked --quiet --bin portvakt -- check --config "$file"
+    # Nobody answers there: what is in the file is checked, what the database says is not.
+    DATABASE_URL="postgres://portvakt@127.0.0.1:1/projects" \
+      cargo run --locked --quiet --bin portvakt -- check --config "$file"
     checked=$((checked + 1))
   done
   [[ $checked -gt 0 ]] || fail "config/ holds no configuration to check"

@@ -9,13 +9,17 @@
 )]
 
 mod browser;
+mod cluster;
 mod codes;
 mod commands;
 mod framing;
 mod house;
 mod identity;
+mod kills;
 mod model;
 mod ops;
+mod pages;
+mod postgres;
 mod story;
 mod streams;
 mod tls;

@@ -24,6 +24,8 @@ use crate::policy::PolicySet;
 
 /// Files that change together are read together: so long no further change may come.
 const SETTLE: Duration = Duration::from_millis(150);
+/// And so long at most, however many come: who is suspended in the directory is out in a second.
+const SETTLED: Duration = Duration::from_millis(400);
 
 const CERTIFICATES: &str = "certificates";
 const DIRECTORY: &str = "directory";
@@ -181,14 +183,14 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
             .is_ok_and(|more| more.is_some())
         {}
     };
-    let _ = timeout(SETTLE * 3, rest).await;
+    let _ = timeout(SETTLED, rest).await;
 }
 
 /// Reads everything again: the directory first, and whom it no longer lets in is out before the
 /// rest, which takes longer, is looked at.
 pub(super) async fn all(gateway: &Arc<Gateway>) {
     blocking(gateway, |gateway| {
-        let directory = gateway.directory.reload();
+        let directory = gateway.shared.directory.reload();
         outcome(gateway, DIRECTORY, directory.err().unwrap_or_default());
     })
     .await;
@@ -276,11 +278,14 @@ fn watch_files(
     config: &Config,
     changed: mpsc::Sender<()>,
 ) -> notify::Result<(impl Watcher + use<>, impl Watcher + use<>)> {
-    let config::Directory::File { path } = &config.directory;
+    let people = match &config.directory {
+        config::Directory::File { path } => Some(path.as_path()),
+        config::Directory::Postgres(_) => None,
+    };
     let pairs = config.tls.values().flat_map(|tls| &tls.certificates);
     let files: Vec<&Path> = pairs
         .flat_map(|pair| [&*pair.chain, &*pair.key])
-        .chain([path.as_path()])
+        .chain(people)
         .collect();
     let names: Vec<OsString> = files
         .iter()

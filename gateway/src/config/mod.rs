@@ -14,6 +14,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_directory;
+#[cfg(test)]
 mod tests_papers;
 mod values;
 pub mod written;
@@ -198,6 +200,27 @@ pub enum Directory {
         /// Reloaded when it changes.
         path: PathBuf,
     },
+    /// A query over the application's own users table.
+    Postgres(Box<Postgres>),
+}
+
+/// A directory in PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Server, database, credentials; whether TLS is spoken is decided here.
+    pub connection: tokio_postgres::Config,
+    /// Whose certificates vouch for the server, PEM; there wherever TLS is spoken.
+    pub ca: Option<PathBuf>,
+    /// Yields every user; no semicolon, no parameters.
+    pub query: String,
+    /// How old an answer may be when it binds; default 10 s.
+    pub max_age: Duration,
+    /// Connections at once; default 4.
+    pub connections: usize,
+    /// For a connection to be had, new or from the pool; default 2 s.
+    pub connect_timeout: Duration,
+    /// For an answer, on a connection; default 2 s.
+    pub query_timeout: Duration,
 }
 
 /// How codes travel.

@@ -17,6 +17,7 @@ mod email;
 mod landing;
 mod refused;
 mod visit;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ use delivery::Delivery;
 use refused::Refused;
 use visit::Visit;
 
-pub use delivery::{Message, Outbox, SendError, Sender};
+pub use delivery::{Mailer, Message, Outbox, OutboxMailer, SendError, Sender};
 
 /// Label of the derived key under which accounts are counted; whoever unlocks one needs it too.
 pub const ACCOUNT_KEY: &str = "login account";
@@ -69,6 +70,8 @@ pub struct LoginParts<'a> {
     pub master: &'a MasterKey,
     /// Who takes codes to telephones.
     pub sender: Arc<dyn Sender>,
+    /// Who takes mails to people; `None` without a mail server.
+    pub mailer: Option<Arc<dyn Mailer>>,
     /// The audit trail.
     pub audit: Audit,
     /// Counters.
@@ -104,6 +107,8 @@ struct Desk {
     /// Names accounts in the store.
     account_key: Key,
     delivery: Delivery,
+    #[expect(dead_code, reason = "the shield's links, which come next, go by mail")]
+    mailer: Option<Arc<dyn Mailer>>,
     audit: Audit,
     metrics: Metrics,
     limits: config::Login,
@@ -135,6 +140,7 @@ impl Login {
             form_key: parts.master.derive("login form"),
             account_key: parts.master.derive(ACCOUNT_KEY),
             delivery: Delivery::start(parts.sender, parts.metrics.clone()),
+            mailer: parts.mailer,
             audit: parts.audit,
             metrics: parts.metrics,
             limits: config.login.clone(),
@@ -173,6 +179,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/login", get(email::form).post(email::submit))
         .route("/code", get(code::form).post(code::submit))
         .route("/resend", post(code::resend))
+        .route("/wait", get(waiting::show))
         .route("/logout", post(account::logout))
         .route("/account", get(account::show))
         .route("/account/sessions/{id}/revoke", post(account::revoke))

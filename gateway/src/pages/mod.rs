@@ -10,6 +10,7 @@ mod language;
 mod problem;
 mod refusal;
 mod texts;
+mod waiting;
 
 use askama::Template;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -26,6 +27,7 @@ pub use problem::{Problem, json, problem};
 pub use refusal::{
     CopyFirst, Notice, copy_first, form_out_of_date, notice, refusal, set_retry_after,
 };
+pub use waiting::{AwaitedStep, Waiting, waiting};
 
 /// What every page needs to know of its request.
 #[derive(Clone, Copy, Debug)]

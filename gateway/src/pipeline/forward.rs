@@ -52,6 +52,7 @@ pub(super) async fn forward(
         Err(_) if ending.as_ref().is_some_and(super::guard::Ending::broken) => {
             return Err(Refusal::BodyBroken);
         }
+        Err(UpstreamError::RequestStalled) => return Err(Refusal::BodyStalled),
         Err(_)
             if ending
                 .as_ref()
@@ -59,7 +60,6 @@ pub(super) async fn forward(
         {
             return Err(Refusal::NotLoggedIn);
         }
-        Err(UpstreamError::RequestStalled) => return Err(Refusal::BodyStalled),
         Err(error @ UpstreamError::Timeout { .. }) => {
             return Err(Refusal::GatewayTimeout(error.to_string()));
         }

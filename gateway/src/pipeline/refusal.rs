@@ -11,6 +11,7 @@ use super::Shared;
 use super::observe::Seen;
 use crate::body::Body;
 use crate::pages::{self, CopyFirst, Frame, Problem};
+use crate::policy::CopyOffer;
 use crate::principal::UserId;
 use crate::target::TargetError;
 
@@ -68,8 +69,8 @@ pub enum Refusal {
     ReadOnly {
         /// Who owns it.
         owner: Option<UserId>,
-        /// The path whose `POST` makes a copy.
-        copy: Option<String>,
+        /// Where a copy is made.
+        copy: Option<CopyOffer>,
     },
 
     // The upstream's fault.
@@ -216,14 +217,15 @@ impl Refusal {
             Self::Unencrypted if seen.navigation => to_https(shared, seen),
             Self::ReadOnly {
                 owner,
-                copy: Some(post),
+                copy: Some(offer),
             } => {
                 let name = owner.as_ref().and_then(|owner| seen.name_of(owner));
                 pages::copy_first(
                     &frame,
                     &CopyFirst {
                         owner_name: name.as_deref(),
-                        post,
+                        post: &offer.post,
+                        look: &offer.look,
                     },
                 )
             }
@@ -235,10 +237,10 @@ impl Refusal {
         let (kind, title) = self.public();
         let mut more = serde_json::Map::new();
         if let Self::ReadOnly {
-            copy: Some(post), ..
+            copy: Some(offer), ..
         } = self
         {
-            more.insert("copy".to_owned(), post.as_str().into());
+            more.insert("copy".to_owned(), offer.post.as_str().into());
         }
         let problem = Problem {
             kind,

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::config::fault::Fault;
 use crate::directory::{Directory, DirectoryError, Person, SharedDirectory};
 use crate::principal::{EmailAddress, Principal, UserId};
 use crate::store::{SharedStore, StoreResult};
@@ -119,5 +120,13 @@ impl Directory for Suspensions {
     fn generation(&self) -> u64 {
         let changes = self.changes.load(Ordering::Acquire);
         self.directory.generation().wrapping_add(changes)
+    }
+
+    fn reload(&self) -> Result<(), Vec<Fault>> {
+        self.directory.reload()
+    }
+
+    async fn ready(&self) -> Result<(), DirectoryError> {
+        self.directory.ready().await
     }
 }

@@ -18,7 +18,7 @@ use crate::clock::{ManualClock, SharedClock, Timestamp};
 use crate::config::{self, Config, PublicUrl, Window};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
-use crate::login::{Login, LoginParts, Outbox};
+use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
 use crate::metrics::Metrics;
 use crate::secret::MasterKey;
 use crate::session::Sessions;
@@ -123,6 +123,7 @@ impl World {
             clock: shared_clock,
             master: &master,
             sender: outbox.clone(),
+            mailer: Some(Arc::new(OutboxMailer::new(outbox.clone()))),
             audit: audit.clone(),
             metrics: metrics.clone(),
             config: &config,
@@ -362,6 +363,11 @@ impl Answer {
                 Some((cookie, rest)) if name == header::SET_COOKIE => {
                     let (value, attributes) = rest.split_once(';').unwrap_or((rest, ""));
                     format!("{cookie}=<{}>;{attributes}", value.len())
+                }
+                _ if name == header::REFRESH => {
+                    // Sealed by the world's own key.
+                    let (told, seal) = text.split_once("&seal=").unwrap();
+                    format!("{told}&seal=<{}>", seal.len())
                 }
                 _ => text.to_owned(),
             };

@@ -1,20 +1,23 @@
 //! How a code travels: one trait for every provider, and a queue before it, so that a page's time
 //! and text never depend on the provider's.
 
-use std::collections::VecDeque;
+mod mailer;
+mod outbox;
+
 use std::fmt;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::clock::SharedClock;
 use crate::directory::PhoneNumber;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
+
+pub use mailer::Mailer;
+pub use outbox::{Message, Outbox, OutboxMailer};
 
 /// Messages that may wait for the provider; further ones are dropped and counted.
 const QUEUE: usize = 1_000;
@@ -22,13 +25,25 @@ const QUEUE: usize = 1_000;
 /// Messages that are with the provider at once.
 const AT_ONCE: usize = 16;
 
-/// Messages that the outbox keeps: the oldest goes.
-const KEPT: usize = 1_000;
-
-/// Why a message was not sent.
-#[derive(Debug, thiserror::Error)]
-#[error("the message was not sent: {0}")]
-pub struct SendError(pub String);
+/// Why a message was not sent, and what that allows. The texts hold nothing of the message and no
+/// credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It certainly was not sent: another provider may try.
+    #[error("the message was not sent: {reason}")]
+    Unsent {
+        /// What happened.
+        reason: String,
+        /// How long the provider wants to be left alone.
+        pause: Option<Duration>,
+    },
+    /// It was not sent and must not be tried again: the number is at fault, or its owner said no.
+    #[error("the message is not to be sent: {0}")]
+    Never(String),
+    /// It may have been sent: nobody may try again.
+    #[error("the message may have been sent: {0}")]
+    Unknown(String),
+}
 
 /// Someone who takes messages to telephones.
 #[async_trait]
@@ -104,92 +119,9 @@ fn count(metrics: &Metrics, provider: &str, result: &str) {
         .inc();
 }
 
-/// A message that was "sent".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Message {
-    /// The number, in E.164.
-    pub to: String,
-    /// The text.
-    pub text: String,
-    /// When, as RFC 3339.
-    pub at: String,
-}
-
-/// A provider for development, that prints messages and keeps the last 1,000.
-#[derive(Debug)]
-pub struct Outbox {
-    clock: SharedClock,
-    kept: Mutex<VecDeque<Message>>,
-}
-
-impl Outbox {
-    /// An empty outbox.
-    #[must_use]
-    pub fn new(clock: SharedClock) -> Self {
-        Self {
-            clock,
-            kept: Mutex::default(),
-        }
-    }
-
-    /// What was sent, the newest last.
-    #[must_use]
-    pub fn messages(&self) -> Vec<Message> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().cloned().collect()
-    }
-}
-
-#[async_trait]
-impl Sender for Outbox {
-    fn name(&self) -> &'static str {
-        "outbox"
-    }
-
-    async fn send(&self, to: &PhoneNumber, text: &str) -> Result<(), SendError> {
-        let message = Message {
-            to: to.as_e164().to_owned(),
-            text: text.to_owned(),
-            at: self.clock.now().rfc3339(),
-        };
-        // Nobody may be reading; the message is kept all the same.
-        let _ = writeln!(io::stdout(), "SMS to {}:\n{}\n", message.to, message.text);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(message);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{ManualClock, Timestamp};
-
-    fn outbox() -> Arc<Outbox> {
-        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_795_515_607_123)));
-        Arc::new(Outbox::new(clock))
-    }
-
-    #[tokio::test]
-    async fn the_outbox_keeps_the_newest_last_and_forgets_the_oldest() {
-        let outbox = outbox();
-        let to = PhoneNumber::parse("+4790000001").unwrap();
-        for n in 0..=KEPT {
-            outbox.send(&to, &n.to_string()).await.unwrap();
-        }
-        let messages = outbox.messages();
-        assert_eq!(messages.len(), KEPT);
-        assert_eq!(messages[0].text, "1");
-        assert_eq!(
-            serde_json::to_value(messages.last().unwrap()).unwrap(),
-            serde_json::json!({
-                "to": "+4790000001", "text": "1000", "at": "2026-11-24T10:20:07.123Z"
-            })
-        );
-    }
 
     /// A provider that takes for ever.
     #[derive(Debug)]

@@ -24,6 +24,8 @@ use crate::policy::PolicySet;
 
 /// Files that change together are read together: so long no further change may come.
 const SETTLE: Duration = Duration::from_millis(150);
+/// And so long at most, however many come: who is suspended in the directory is out in a second.
+const SETTLED: Duration = Duration::from_millis(400);
 
 const CERTIFICATES: &str = "certificates";
 const DIRECTORY: &str = "directory";

@@ -122,7 +122,7 @@ impl World {
             keyring: keyring.await.unwrap(),
             clock: shared_clock,
             master: &master,
-            sender: outbox.clone(),
+            senders: vec![outbox.clone()],
             mailer: Some(Arc::new(OutboxMailer::new(outbox.clone()))),
             audit: audit.clone(),
             metrics: metrics.clone(),
@@ -403,7 +403,11 @@ fn configuration(answer_tick: Duration) -> Config {
         directory: config::Directory::File {
             path: PathBuf::new(),
         },
-        sms: config::Sms::Outbox,
+        sms: config::Sms {
+            providers: vec![config::SmsProvider::Outbox],
+            queue: 1_000,
+        },
+        mail: None,
         session: config::Session {
             idle: hours(1),
             absolute: hours(24),

@@ -15,11 +15,14 @@ packages=(
   "chromium       the browser of the browser tests"
   "chromium-driver drives it"
   "fonts-dejavu-core the letters on its screenshots"
+  "python3-venv   the virtual environment of the tests' mail server"
 )
 
 # Cargo's helpers, each at the version that these tests were written with.
 nextest_version=0.9.151
 deny_version=0.20.2
+# The mail server of the tests, from PyPI.
+aiosmtpd_version=1.4.6
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
@@ -34,6 +37,7 @@ main() {
   step "Rust toolchain" need_toolchain
   step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
+  step "aiosmtpd $aiosmtpd_version" install_mail_server "$aiosmtpd_version"
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -129,6 +133,17 @@ install_cargo_tool() {
   rm -rf "$CARGO_TARGET_DIR/tools"
 }
 
+# install_mail_server VERSION: where tests/gateway/mail.rs looks for it
+install_mail_server() {
+  local venv="$CARGO_TARGET_DIR/test-venv"
+  if ! "$venv/bin/pip" show --quiet aiosmtpd >/dev/null 2>&1; then
+    echo "installing aiosmtpd $1 from PyPI, into $venv"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "aiosmtpd==$1"
+  fi
+  "$venv/bin/python" -c 'import aiosmtpd; print("aiosmtpd", aiosmtpd.__version__)'
+}
+
 no_ignored_tests() {
   if grep -rnE '#\[(ignore|cfg_attr\(.*ignore)' --include='*.rs' gateway tests examples; then
     fail "the tests above are switched off"
@@ -174,7 +189,9 @@ check_configurations() {
   for file in config/*.toml; do
     [[ -e $file && $file != config/directory.toml ]] || continue
     echo "$file"
-    cargo run --locked --quiet --bin portvakt -- check --config "$file"
+    # The values that the platform's sample says the platform must set.
+    env TWILIO_AUTH_TOKEN=sample SMS_WEBHOOK_SECRET=sample-of-16-bytes SMTP_PASSWORD=sample \
+      cargo run --locked --quiet --bin portvakt -- check --config "$file"
     checked=$((checked + 1))
   done
   [[ $checked -gt 0 ]] || fail "config/ holds no configuration to check"

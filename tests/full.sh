@@ -14,4 +14,7 @@ PROPTEST_CASES=20000 cargo nextest run --locked --workspace
 printf '\n== long: every test again, compiled as it ships\n'
 cargo nextest run --locked --workspace --release
 
+printf '\n== long: 1,000 kills\n'
+PORTVAKT_KILLS=1000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(kills::)'
+
 printf '\n== PASSED: the long tests too, in %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))

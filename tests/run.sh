@@ -16,6 +16,11 @@ packages=(
   "chromium-driver drives it"
   "fonts-dejavu-core the letters on its screenshots"
   "python3-venv   the virtual environment of the tests' mail server"
+  "postgresql     a directory in a database; the tests make their own cluster, none is left running"
+)
+# Node.js may have come with its own npm, beside which Debian's cannot stand.
+command -v npm >/dev/null || packages+=(
+  "npm            fetches axe-core, the rules of accessibility that every page is held to"
 )
 
 # Cargo's helpers, each at the version that these tests were written with.
@@ -38,6 +43,7 @@ main() {
   step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
   step "aiosmtpd $aiosmtpd_version" install_mail_server "$aiosmtpd_version"
+  step "axe-core" install_axe
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -144,6 +150,16 @@ install_mail_server() {
   "$venv/bin/python" -c 'import aiosmtpd; print("aiosmtpd", aiosmtpd.__version__)'
 }
 
+# The version and the digest of what is fetched stand in tests/axe/package-lock.json.
+install_axe() {
+  if ! cmp -s tests/axe/package-lock.json tests/axe/node_modules/.installed; then
+    echo "installing axe-core from registry.npmjs.org"
+    npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
+    cp tests/axe/package-lock.json tests/axe/node_modules/.installed
+  fi
+  grep -m 1 '"version"' tests/axe/node_modules/axe-core/package.json
+}
+
 no_ignored_tests() {
   if grep -rnE '#\[(ignore|cfg_attr\(.*ignore)' --include='*.rs' gateway tests examples; then
     fail "the tests above are switched off"
@@ -189,8 +205,10 @@ check_configurations() {
   for file in config/*.toml; do
     [[ -e $file && $file != config/directory.toml ]] || continue
     echo "$file"
-    # The values that the platform's sample says the platform must set.
-    env TWILIO_AUTH_TOKEN=sample SMS_WEBHOOK_SECRET=sample-of-16-bytes SMTP_PASSWORD=sample \
+    # The values that the samples say their platform must set. No database answers there: what is in
+    # the file is checked, what the database says is not.
+    env DATABASE_URL="postgres://portvakt@127.0.0.1:1/projects" TWILIO_AUTH_TOKEN=sample \
+      SMS_WEBHOOK_SECRET=sample-of-16-bytes SMTP_PASSWORD=sample \
       cargo run --locked --quiet --bin portvakt -- check --config "$file"
     checked=$((checked + 1))
   done

@@ -12,7 +12,7 @@
 //! | 3 | [`policy`], [`upstream`], [`session`], [`limit`], [`pages`] |
 //! | 2 | [`store`], [`directory`], [`audit`], [`metrics`] |
 //! | 1 | [`config`]: as written, then resolved |
-//! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`body`]: words that everyone uses |
+//! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`client`], [`cookie`], [`body`]: words that everyone uses |
 
 pub mod admin;
 pub mod app;
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod cookie;
 pub mod directory;
 pub mod limit;
 pub mod listener;

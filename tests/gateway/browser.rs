@@ -1,6 +1,5 @@
 //! The whole story in a real Chromium, driven through chromedriver, as three people.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,17 +9,17 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::house::{House, KARI, NILS, OLA, free_port, repository};
+use crate::house::{House, KARI, NILS, OLA, free_port};
 
 /// A driver with one browser; both end with the test.
-struct Driven {
-    browser: Client,
+pub(crate) struct Driven {
+    pub(crate) browser: Client,
     _driver: Child,
     _profile: tempfile::TempDir,
 }
 
 impl Driven {
-    async fn open(arguments: &[&str]) -> Self {
+    pub(crate) async fn open(arguments: &[&str]) -> Self {
         let port = free_port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -75,7 +74,7 @@ impl Driven {
         panic!("no browser: {last}");
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.browser.close().await.unwrap();
     }
 }
@@ -101,7 +100,7 @@ async fn log_in(house: &House, browser: &Client, email: &str, start: &str) {
     assert_eq!(path(browser).await, start, "lands where it was going");
 }
 
-async fn fill(browser: &Client, field: &str, text: &str) {
+pub(crate) async fn fill(browser: &Client, field: &str, text: &str) {
     let field = browser
         .wait()
         .for_element(Locator::Css(field))
@@ -112,7 +111,7 @@ async fn fill(browser: &Client, field: &str, text: &str) {
 }
 
 /// Presses a button and waits until the page that it leads to is there.
-async fn submit(browser: &Client, button: &str) {
+pub(crate) async fn submit(browser: &Client, button: &str) {
     let page = browser.find(Locator::Css("html")).await.unwrap();
     browser
         .find(Locator::Css(button))
@@ -135,7 +134,7 @@ async fn submit(browser: &Client, button: &str) {
     panic!("the page stayed");
 }
 
-async fn path(browser: &Client) -> String {
+pub(crate) async fn path(browser: &Client) -> String {
     browser.current_url().await.unwrap().path().to_owned()
 }
 
@@ -205,89 +204,4 @@ async fn three_people_go_through_the_whole_of_it() {
         assert_eq!(status, 404);
     }
     nils.close().await;
-}
-
-/// Screenshots of every page for a person to look at: `tests/out/pages/`, in both languages, light
-/// and dark, at phone and desk width. That no page scrolls sideways is checked here.
-#[tokio::test]
-async fn every_page_fits_a_phone_and_is_shown_for_looking_at() {
-    let out = repository().join("tests/out/pages");
-    std::fs::create_dir_all(&out).unwrap();
-    for (look, language, arguments) in [
-        ("light", "en", &["--lang=en", "--accept-lang=en"][..]),
-        (
-            "dark",
-            "nb",
-            &[
-                "--lang=nb",
-                "--accept-lang=nb",
-                "--force-dark-mode",
-                "--blink-settings=preferredColorScheme=0",
-            ],
-        ),
-    ] {
-        let house = House::open().await;
-        let driven = Driven::open(arguments).await;
-        let browser = &driven.browser;
-        let shown = |name: &str| out.join(format!("{name}-{look}-{language}.png"));
-        browser.goto(&house.url("/projects/1")).await.unwrap();
-        let tongue = browser
-            .find(Locator::Css("html"))
-            .await
-            .unwrap()
-            .attr("lang")
-            .await
-            .unwrap();
-        assert_eq!(tongue.as_deref(), Some(language));
-        look_at(browser, &shown("email")).await;
-        fill(browser, "#email", "no address").await;
-        submit(browser, "form:last-of-type button[type=submit]").await;
-        look_at(browser, &shown("email-error")).await;
-        fill(browser, "#email", OLA).await;
-        submit(browser, "form:last-of-type button[type=submit]").await;
-        look_at(browser, &shown("code")).await;
-        let code = house.latest_code(OLA).await;
-        fill(
-            browser,
-            "#code",
-            if code == "0000" { "1111" } else { "0000" },
-        )
-        .await;
-        submit(browser, "form button[type=submit]").await;
-        look_at(browser, &shown("code-wrong")).await;
-        fill(browser, "#code", &code).await;
-        submit(browser, "form button[type=submit]").await;
-        look_at(browser, &shown("project")).await;
-        fill(browser, "#name", "mine").await;
-        submit(browser, "#save").await;
-        look_at(browser, &shown("copy-first")).await;
-        for (name, page) in [
-            ("account", "/.portvakt/account"),
-            ("not-found", "/projects/3"),
-            ("list", "/projects"),
-        ] {
-            browser.goto(&house.url(page)).await.unwrap();
-            look_at(browser, &shown(name)).await;
-        }
-        driven.close().await;
-    }
-}
-
-async fn look_at(browser: &Client, file: &Path) {
-    for (width, height, name) in [(360, 740, "phone"), (1100, 800, "desk")] {
-        browser.set_window_size(width, height).await.unwrap();
-        let overflow = browser
-            .execute("return document.documentElement.scrollWidth - document.documentElement.clientWidth", vec![])
-            .await
-            .unwrap();
-        assert_eq!(
-            overflow,
-            0,
-            "{} scrolls sideways at {width} px",
-            file.display()
-        );
-        let picture = browser.screenshot().await.unwrap();
-        let stem = file.file_stem().unwrap().to_string_lossy();
-        std::fs::write(file.with_file_name(format!("{stem}-{name}.png")), picture).unwrap();
-    }
 }

@@ -1,6 +1,10 @@
 //! Ambiguous targets, framing and hosts; sizes; what the upstream must never see.
 
-use crate::house::{House, KARI, status};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::house::{House, KARI, OLA, free_port, status};
 
 #[tokio::test]
 async fn ambiguous_targets_are_refused_and_reach_nobody() {
@@ -207,5 +211,151 @@ async fn what_was_judged_is_what_arrives() {
             .rev()
             .find(|r| r.headers.iter().any(|(n, _)| n == "x-user-id"));
         assert_eq!(last.expect("it arrived").target, arrived, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_before_http_is_read_is_answered_like_anything_else() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    for bad in [
+        "GET /projects/1#x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /projects/1 HTTP/1.1\r\nHost: localhost\r\nX : y\r\n\r\n",
+        "GET /projects/1 HTTP/1.1\nHost: localhost\n\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "\x16\x03\x01 nonsense\r\n\r\n",
+    ] {
+        // Behind a good request on the same connection, which is answered first.
+        let good =
+            format!("GET /projects/1 HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+        let answer = house.raw(format!("{good}{bad}{good}").as_bytes()).await;
+        let text = String::from_utf8_lossy(&answer).to_lowercase();
+        let refusal = text
+            .split("http/1.1 400")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{bad:?}: {text}"));
+        assert!(text.starts_with("http/1.1 200"), "{bad:?}: {text}");
+        assert_eq!(
+            text.matches("http/1.1 ").count(),
+            2,
+            "{bad:?}: nothing after it is read"
+        );
+        for part in [
+            "application/problem+json",
+            "connection: close",
+            "strict-transport-security",
+            "request_id",
+        ] {
+            assert!(refusal.contains(part), "{part} in {refusal}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_answered_early_holds_nobody_up() {
+    let house = House::open_with(
+        |config| *config = config.replace("workers = 2", "workers = 1"),
+        None,
+    )
+    .await;
+    let kari = house.logged_in(KARI).await;
+    // The application answers a GET without reading its body, which stays unfinished.
+    let mut stuck = Vec::new();
+    for _ in 0..5 {
+        let mut stream = house.tls(&[b"http/1.1"]).await;
+        let head =
+            "GET /assets/style.css HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n12345";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut buffer = [0; 16];
+        let read = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut buffer)).await;
+        stuck.push((stream, read));
+    }
+    for _ in 0..10 {
+        let answer =
+            tokio::time::timeout(Duration::from_secs(2), house.get(&kari, "/projects/1")).await;
+        assert_eq!(answer.expect("nobody waits").status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_closes_the_connection() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(OLA).await;
+    let smuggled = format!("GET /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+    let request = format!(
+        "GET /projects/1/live HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nConnection: upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n{smuggled}"
+    );
+    let answer = house.raw(request.as_bytes()).await;
+    assert_eq!(status(&answer), 403);
+    assert_eq!(
+        String::from_utf8_lossy(&answer)
+            .matches("HTTP/1.1 ")
+            .count(),
+        1
+    );
+    assert!(!house.service.received().iter().any(|r| r.target == "/echo"));
+}
+
+#[tokio::test]
+async fn a_plain_listener_serves_trusted_proxies_that_speak_of_https_only() {
+    let port = free_port();
+    let plain = |trusted: &str| {
+        format!("\n[[listener]]\nbind = \"127.0.0.1:{port}\"\ntrusted_proxies = [\"{trusted}\"]\n")
+    };
+    for (trusted, fields, expected) in [
+        ("10.0.0.0/8", "", 400),
+        ("10.0.0.0/8", "X-Forwarded-Proto: https\r\n", 400),
+        ("127.0.0.0/8", "X-Forwarded-Proto: https\r\n", 401),
+        ("127.0.0.0/8", "", 401),
+        ("127.0.0.0/8", "X-Forwarded-Proto: http\r\n", 400),
+        (
+            "127.0.0.0/8",
+            "X-Forwarded-Proto: http\r\nAccept: text/html\r\n",
+            308,
+        ),
+        (
+            "127.0.0.0/8",
+            "X-Forwarded-For: nonsense\r\nX-Forwarded-Proto: https\r\n",
+            400,
+        ),
+    ] {
+        let house = House::open_with(|config| config.push_str(&plain(trusted)), None).await;
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        let request = format!(
+            "GET /projects/1 HTTP/1.1\r\nHost: localhost\r\n{fields}Connection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(status(&answer), expected, "{trusted} {fields:?}");
+        if expected == 308 {
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            assert!(
+                text.contains(&format!(
+                    "location: https://localhost:{}/projects/1",
+                    house.port
+                )),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_odd_cookie_of_the_applications_hides_no_session() {
+    let house = House::open().await;
+    let cookie = house.session_cookie(KARI).await;
+    for odd in ["theme=Bl\u{e5}", "x=\u{1F600}", "lone", "=nameless"] {
+        let request =
+            format!("GET /echo HTTP/1.1\r\nHost: localhost\r\nCookie: {odd}; {cookie}\r\n\r\n");
+        let answer = house.raw(request.as_bytes()).await;
+        assert_eq!(status(&answer), 200, "{odd}");
+        assert!(
+            !String::from_utf8_lossy(&answer).contains("__Host-portvakt"),
+            "{odd}"
+        );
     }
 }

@@ -9,13 +9,18 @@
 )]
 
 mod browser;
+mod cluster;
 mod codes;
+mod commands;
 mod framing;
 mod house;
 mod identity;
+mod kills;
 mod mail;
 mod model;
 mod ops;
+mod pages;
+mod postgres;
 mod provider;
 mod receipts;
 mod sms;

@@ -229,3 +229,93 @@ async fn records_lines_and_metrics_tell_all_and_give_nothing_away() {
         }
     }
 }
+
+#[tokio::test]
+async fn every_refusal_is_on_record() {
+    let house = House::open().await;
+    let kari = house.logged_in(KARI).await;
+    let stranger = house.browser();
+    let evil =
+        |request: reqwest::RequestBuilder| request.header("origin", "https://evil.example").send();
+    let mut ids = Vec::new();
+    for answer in [
+        house.get(&kari, "/nowhere").await,
+        house.get(&stranger, "/projects/1").await,
+        house.get(&kari, "/projects/1%2f2").await,
+        evil(kari.delete(house.url("/projects/1"))).await.unwrap(),
+    ] {
+        assert!(answer.status().is_client_error());
+        let problem: Value = answer.json().await.unwrap();
+        ids.push(problem["request_id"].as_str().unwrap().to_owned());
+    }
+    let path = house.dir.path().join("state/audit/audit.jsonl");
+    for _ in 0..100 {
+        let records = std::fs::read_to_string(&path).unwrap();
+        if ids.iter().all(|id| records.contains(id.as_str())) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not all of {ids:?} are on record");
+}
+
+#[tokio::test]
+async fn a_folder_that_never_rests_does_not_hold_up_a_suspension() {
+    let house = House::open().await;
+    let kari = house.logged_in(KARI).await;
+    assert_eq!(
+        house.get(&kari, "/projects/1").await.status(),
+        StatusCode::OK
+    );
+    let noise = house.policies().join("noise.toml.tmp.toml");
+    let busy = tokio::spawn(async move {
+        for n in 0..200 {
+            let _ = std::fs::write(&noise, format!("# {n}"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let directory = house.dir.path().join("directory.toml");
+    let text = std::fs::read_to_string(&directory).unwrap();
+    std::fs::write(
+        &directory,
+        text.replace("id = \"u-kari\"", "suspended = true\nid = \"u-kari\""),
+    )
+    .unwrap();
+    let bound = async {
+        while house.get(&kari, "/projects/1").await.status() == StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), bound)
+        .await
+        .expect("the suspension binds");
+    busy.abort();
+}
+
+#[tokio::test]
+async fn an_emptied_directory_ends_no_session() {
+    let house = House::open().await;
+    let kari = house.logged_in(KARI).await;
+    std::fs::write(house.dir.path().join("directory.toml"), "").unwrap();
+    house.gateway.as_ref().unwrap().reload().await;
+    assert_eq!(
+        house.get(&kari, "/projects/1").await.status(),
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_half_open_admin_connection_does_not_keep_the_gateway_from_ending() {
+    use tokio::io::AsyncWriteExt;
+    let mut house = House::open().await;
+    let mut stream = tokio::net::TcpStream::connect(house.admin).await.unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let stopped = house.gateway.take().unwrap().stop();
+    tokio::time::timeout(Duration::from_secs(10), stopped)
+        .await
+        .expect("it ends");
+}

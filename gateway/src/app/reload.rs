@@ -10,6 +10,7 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::{Gateway, raised};
 use crate::admin::Check;
@@ -23,6 +24,8 @@ use crate::policy::PolicySet;
 
 /// Files that change together are read together: so long no further change may come.
 const SETTLE: Duration = Duration::from_millis(150);
+/// And so long at most, however many come: who is suspended in the directory is out in a second.
+const SETTLED: Duration = Duration::from_millis(400);
 
 const CERTIFICATES: &str = "certificates";
 const DIRECTORY: &str = "directory";
@@ -165,39 +168,71 @@ pub(super) async fn watch(gateway: Arc<Gateway>, mut stopped: watch::Receiver<bo
                 if received.is_none() && watcher.is_ok() {
                     return;
                 }
-                while tokio::time::timeout(SETTLE, changes.recv()).await.is_ok_and(|more| more.is_some()) {}
+                settle(&mut changes).await;
             }
         }
         all(&gateway).await;
     }
 }
 
-/// Reads everything again.
+/// Files that change together are read together; a folder that never rests is read all the same.
+async fn settle(changes: &mut mpsc::Receiver<()>) {
+    let rest = async {
+        while timeout(SETTLE, changes.recv())
+            .await
+            .is_ok_and(|more| more.is_some())
+        {}
+    };
+    let _ = timeout(SETTLED, rest).await;
+}
+
+/// Reads everything again: the directory first, and whom it no longer lets in is out before the
+/// rest, which takes longer, is looked at.
 pub(super) async fn all(gateway: &Arc<Gateway>) {
-    let gateway = Arc::clone(gateway);
-    let sessions = Arc::clone(&gateway.shared.sessions);
-    let done = tokio::task::spawn_blocking(move || {
-        reload_certificates(&gateway);
-        let directory = gateway.directory.reload();
-        outcome(&gateway, DIRECTORY, directory.err().unwrap_or_default());
+    blocking(gateway, |gateway| {
+        let directory = gateway.shared.directory.reload();
+        outcome(gateway, DIRECTORY, directory.err().unwrap_or_default());
+    })
+    .await;
+    if let Err(error) = gateway.shared.sessions.recheck().await {
+        tracing::warn!(%error, "sessions could not be held against the directory");
+    }
+    blocking(gateway, |gateway| {
+        reload_certificates(gateway);
         let policy = read_policy(&gateway.shared.config);
         let faults = policy
             .map(|set| gateway.shared.policy.store(set))
             .err()
             .unwrap_or_default();
-        outcome(&gateway, POLICY, faults);
-    });
+        outcome(gateway, POLICY, faults);
+    })
+    .await;
+}
+
+/// Has files read where nobody else waits.
+async fn blocking(gateway: &Arc<Gateway>, read: impl FnOnce(&Gateway) + Send + 'static) {
+    let gateway = Arc::clone(gateway);
+    let done = tokio::task::spawn_blocking(move || read(&gateway));
     if let Err(error) = done.await {
         tracing::error!(%error, "a reload ended early; the state before it serves on");
-    }
-    if let Err(error) = sessions.recheck().await {
-        tracing::warn!(%error, "sessions could not be held against the directory");
     }
 }
 
 fn reload_certificates(gateway: &Gateway) {
+    let now = gateway.shared.clock.now();
     let faults = match read_certificates(&gateway.shared.config) {
         Err(faults) => faults,
+        Ok(sets)
+            if sets
+                .iter()
+                .flat_map(|(_, pairs)| pairs)
+                .any(|pair| !pair.is_valid(now)) =>
+        {
+            vec![
+                Fault::new("a certificate is not valid now; the pairs before it stay in force")
+                    .help("`portvakt certs show` tells from when to when each is valid"),
+            ]
+        }
         Ok(sets) => {
             for (name, pairs) in &sets {
                 let held = gateway.certificates.iter().find(|(known, _)| known == name);
@@ -243,11 +278,14 @@ fn watch_files(
     config: &Config,
     changed: mpsc::Sender<()>,
 ) -> notify::Result<(impl Watcher + use<>, impl Watcher + use<>)> {
-    let config::Directory::File { path } = &config.directory;
+    let people = match &config.directory {
+        config::Directory::File { path } => Some(path.as_path()),
+        config::Directory::Postgres(_) => None,
+    };
     let pairs = config.tls.values().flat_map(|tls| &tls.certificates);
     let files: Vec<&Path> = pairs
         .flat_map(|pair| [&*pair.chain, &*pair.key])
-        .chain([path.as_path()])
+        .chain(people)
         .collect();
     let names: Vec<OsString> = files
         .iter()
@@ -258,7 +296,12 @@ fn watch_files(
     folders.sort();
     folders.dedup();
 
-    let mut policies = watcher(changed.clone(), |_| true)?;
+    let is_policy = |path: &Path| {
+        let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        matches!(kind, "toml" | "cedar" | "cedarschema")
+            || path.file_name() == Some(OsStr::new("..data"))
+    };
+    let mut policies = watcher(changed.clone(), is_policy)?;
     policies.watch(&config.policy.dir, RecursiveMode::Recursive)?;
     // The store may live in the same folder and writes all the time; `..data` is what a mounted
     // secret is exchanged by.

@@ -131,7 +131,7 @@ fn listeners(
 
 /// Which upstreams take a connection now.
 pub(super) async fn reachable(shared: &Shared) -> Vec<(String, bool)> {
-    let Some(upstreams) = Upstreams::new(&shared.config.upstreams, &shared.metrics) else {
+    let Some(upstreams) = Upstreams::new(&shared.config.upstreams, 1, &shared.metrics) else {
         return Vec::new();
     };
     let mut answers = Vec::new();

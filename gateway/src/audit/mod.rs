@@ -5,7 +5,7 @@
 //! character, so that no input can begin a line of its own.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -97,7 +97,8 @@ impl Audit {
         options.create(true).append(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(dir.join("audit.jsonl"))?;
+        let file = options.read(true).open(dir.join("audit.jsonl"))?;
+        drop_torn_tail(&file)?;
         let (queue, entries) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("audit".to_owned())
@@ -142,6 +143,31 @@ impl Audit {
     }
 }
 
+/// Cuts off what follows the last whole line: a write that a crash or a full disk tore was never
+/// acknowledged, and must not be glued to the record after it.
+fn drop_torn_tail(mut file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut good = length;
+    let mut block = [0; 4096];
+    while good > 0 {
+        let start = good.saturating_sub(block.len() as u64);
+        let size = usize::try_from(good - start).unwrap_or(block.len());
+        let part = block.get_mut(..size).unwrap_or_default();
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(end) = part.iter().rposition(|&b| b == b'\n') {
+            good = start + end as u64 + 1;
+            break;
+        }
+        good = start;
+    }
+    if good < length {
+        file.set_len(good)
+    } else {
+        Ok(())
+    }
+}
+
 /// Writes what is queued in batches: one flush and one sync for all that waited together.
 fn write_all(mut file: File, entries: &Receiver<Entry>) {
     let mut lines = Vec::new();
@@ -154,14 +180,7 @@ fn write_all(mut file: File, entries: &Receiver<Entry>) {
                 waiting.extend(entry.durable);
             }
         }
-        let written = file.write_all(&lines).and_then(|()| {
-            if waiting.is_empty() {
-                Ok(())
-            } else {
-                file.sync_data()
-            }
-        });
-        match written {
+        match write(&mut file, &lines, !waiting.is_empty()) {
             Ok(()) => waiting.drain(..).for_each(|durable| {
                 let _ = durable.send(());
             }),
@@ -173,6 +192,17 @@ fn write_all(mut file: File, entries: &Receiver<Entry>) {
         }
         lines.clear();
     }
+}
+
+/// All of the lines, or none of them.
+fn write(file: &mut File, lines: &[u8], durably: bool) -> io::Result<()> {
+    let written = file
+        .write_all(lines)
+        .and_then(|()| if durably { file.sync_data() } else { Ok(()) });
+    if written.is_err() {
+        drop_torn_tail(file)?;
+    }
+    written
 }
 
 #[cfg(test)]
@@ -190,5 +220,30 @@ mod tests {
         assert_eq!(text.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["detail"], "a\nb\u{2028}\"c");
+    }
+
+    #[tokio::test]
+    async fn a_torn_tail_is_cut_off_before_the_next_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        for (before, kept) in [
+            ("", 0),
+            ("{\"torn\":", 0),
+            ("{}\n{\"torn\":", 1),
+            (&format!("{{}}\n{}", "x".repeat(9000)), 1),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            let audit = Audit::open(dir.path()).unwrap();
+            audit
+                .keep(Record::new(Timestamp::from_millis(0), "a", "ok"))
+                .await
+                .unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), kept + 1, "{text}");
+            assert!(
+                text.lines()
+                    .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+            );
+        }
     }
 }

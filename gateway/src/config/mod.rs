@@ -15,6 +15,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_directory;
+#[cfg(test)]
 mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
@@ -204,6 +206,27 @@ pub enum Directory {
         /// Reloaded when it changes.
         path: PathBuf,
     },
+    /// A query over the application's own users table.
+    Postgres(Box<Postgres>),
+}
+
+/// A directory in PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Server, database, credentials; whether TLS is spoken is decided here.
+    pub connection: tokio_postgres::Config,
+    /// Whose certificates vouch for the server, PEM; there wherever TLS is spoken.
+    pub ca: Option<PathBuf>,
+    /// Yields every user; no semicolon, no parameters.
+    pub query: String,
+    /// How old an answer may be when it binds; default 10 s.
+    pub max_age: Duration,
+    /// Connections at once; default 4.
+    pub connections: usize,
+    /// For a connection to be had, new or from the pool; default 2 s.
+    pub connect_timeout: Duration,
+    /// For an answer, on a connection; default 2 s.
+    pub query_timeout: Duration,
 }
 
 /// How long sessions live.
@@ -264,6 +287,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Connections kept open without a request, per worker and endpoint; default 32.
     pub keep_idle: usize,
+    /// Requests under way at once, over all workers; default 1,024; beyond: `503`.
+    pub concurrency: usize,
 }
 
 /// One address of an upstream.

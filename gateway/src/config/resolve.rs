@@ -4,6 +4,7 @@
 //! A value that does not resolve leaves a fault and its default behind, so that what depends on
 //! it can be judged as well; a configuration comes out only if there was no fault at all.
 
+mod directory;
 mod fields;
 mod listeners;
 mod messages;

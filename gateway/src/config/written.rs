@@ -143,12 +143,33 @@ pub struct Store {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// `file`: a TOML file of companies and users.
-    #[schemars(required, extend("enum" = ["file"]))]
+    /// `file`: a TOML file of companies and users. `postgres`: a query over the application's own
+    /// users table.
+    #[schemars(required, extend("enum" = ["file", "postgres"]))]
     pub kind: Option<At<String>>,
-    /// The file.
-    #[schemars(required)]
+    /// The file. Required for `file`.
     pub path: Option<At<String>>,
+    /// Where the database's URL is, for `postgres`: `env:NAME` or `file:PATH`. Default:
+    /// `env:DATABASE_URL`. A server on another machine is spoken to over TLS only.
+    #[schemars(extend("pattern" = SECRET))]
+    pub url: Option<Hidden>,
+    /// A PEM file of the certificates that vouch for the database's server. Required for TLS.
+    pub ca: Option<At<String>>,
+    /// A query that yields every user, with the columns `id`, `email`, `phone`, `name`, `company`
+    /// and `company_name`, and perhaps `login`, `roles` (an array, or text joined by commas) and
+    /// `suspended` (boolean). Required for `postgres`.
+    pub query: Option<At<String>>,
+    /// Within what time a change in the database binds, 1 s to 60 s. Default: `10s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub max_age: Option<At<String>>,
+    /// Connections to the database at once, 1 to 64. Default: 4.
+    pub connections: Option<At<u64>>,
+    /// How long to wait for a connection, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub connect_timeout: Option<At<String>>,
+    /// How long to wait for an answer, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub query_timeout: Option<At<String>>,
 }
 
 /// How long sessions live.
@@ -233,6 +254,8 @@ pub struct Upstream {
     pub idle_timeout: Option<At<String>>,
     /// Connections kept open without a request, per worker and endpoint. Default: 32.
     pub keep_idle: Option<At<u64>>,
+    /// Requests under way at once, over all workers. Default: 1024; beyond: `503`.
+    pub concurrency: Option<At<u64>>,
 }
 
 /// The policy set.

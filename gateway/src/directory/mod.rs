@@ -1,12 +1,14 @@
 //! The directory: which companies and users exist, and where their codes go.
 
 pub mod file;
+pub mod postgres;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::config::fault::Fault;
 use crate::principal::{EmailAddress, Principal, UserId};
 
 /// A directory that everyone shares.
@@ -65,4 +67,32 @@ pub trait Directory: Send + Sync + fmt::Debug {
 
     /// A number that changes whenever what was found before may no longer be so.
     fn generation(&self) -> u64;
+
+    /// Says that these users will be asked for by identifier, one after the other: whoever has
+    /// them far away may fetch them together.
+    async fn expect(&self, _: &[UserId]) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+
+    /// Takes in what has changed. What is faulty changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    fn reload(&self) -> Result<(), Vec<Fault>> {
+        Ok(())
+    }
+
+    /// Whether anybody can be found just now.
+    async fn ready(&self) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+}
+
+/// Longest identifier, login or role in bytes: all of them travel in headers.
+const MAX_BYTES: usize = 64;
+
+/// Whether a text may be an identifier, a login or (without commas) a role.
+fn is_token(text: &str) -> bool {
+    (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -1,7 +1,9 @@
 //! HTTP on one connection: hyper reads and writes, within our limits.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -13,6 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::Handler;
+use super::activity::{Activity, State};
+use super::guard::Guard;
+use super::head::HeadLimits;
+use super::stall::Stall;
 use crate::body::Body;
 use crate::config::Limits;
 use crate::pipeline::Peer;
@@ -31,6 +37,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Streams that a client may reset before we have looked at them (CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
 
+/// How long an HTTP/2 connection may ask for nothing once it has asked for something.
+const QUIET: Duration = Duration::from_secs(120);
+
 /// What serves one connection.
 pub(super) struct Server<H> {
     pub(super) limits: Limits,
@@ -48,9 +57,14 @@ impl<H: Handler> Server<H> {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
-            // A little beyond our own limits, so that we answer before hyper does.
+            // Beyond the guard's limits, which answers first.
             .max_buf_size(self.limits.header_bytes.saturating_mul(2).max(16 * 1024))
             .max_headers(self.limits.header_count.saturating_mul(2));
+        let limits = HeadLimits {
+            bytes: self.limits.header_bytes,
+            fields: self.limits.header_count,
+        };
+        let stream = Guard::new(Stall::new(stream, self.limits.body_timeout), limits);
         let service = service_fn(|request| self.answer(request));
         let mut connection = pin!(
             builder
@@ -81,14 +95,43 @@ impl<H: Handler> Server<H> {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING_INTERVAL);
-        let mut stop = self.stop.clone();
-        let service = service_fn(|request| self.answer(request));
+        let activity = Activity::new();
+        let service = service_fn(|request| {
+            activity.begin();
+            let (answer, activity) = (self.answer(request), Arc::clone(&activity));
+            async move {
+                answer
+                    .await
+                    .map(|answer| answer.map(|body| activity.answer(body)))
+            }
+        });
+        let stream = Stall::new(stream, self.limits.body_timeout);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            ended = connection.as_mut() => return ended.map_err(Error::from),
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        let mut stop = self.stop.clone();
+        let mut tick = tokio::time::interval(self.limits.header_timeout / 2);
+        let mut leaving = false;
+        // A new connection must ask for something as soon as a head must come on HTTP/1.
+        let mut quiet = self.limits.header_timeout;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => return ended.map_err(Error::from),
+                _ = stop.wait_for(|stop| *stop), if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ = tick.tick() => match activity.state(quiet, self.limits.body_timeout) {
+                    State::Busy if activity.was_used() => quiet = QUIET,
+                    State::Busy => {}
+                    State::Stalled => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                    // Told to go and still here: it never spoke HTTP/2, or does not listen.
+                    State::Idle if leaving => return Ok(()),
+                    State::Idle => {
+                        leaving = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                },
+            }
         }
-        connection.await.map_err(Error::from)
     }
 
     fn answer(

@@ -3,8 +3,12 @@
 //! Every worker has a socket of its own on every address (`SO_REUSEPORT`), so that the kernel
 //! spreads connections and no worker wakes another.
 
+mod activity;
 pub mod certificates;
+mod guard;
+mod head;
 mod http_server;
+mod stall;
 pub mod tls;
 
 use std::io;
@@ -17,13 +21,13 @@ use http::{Request, Response};
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::Body;
 use crate::config::Limits;
 use crate::metrics::Metrics;
-use crate::pipeline::{Peer, Pipeline};
+use crate::pipeline::{Hold, Peer, Pipeline};
 
 /// How long accepting pauses when the system has no descriptor or memory left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -144,16 +148,14 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
+        let open = Open::new(&listener.metrics, place, alive.clone());
         let connection = Connection {
             listener: listener.clone(),
             handler: handler.clone(),
             stop: stop.clone(),
+            hold: Hold::new(open),
         };
-        let alive = alive.clone();
-        tokio::spawn(async move {
-            connection.run(stream, address).await;
-            drop((place, alive));
-        });
+        tokio::spawn(connection.run(stream, address));
     }
     drop((socket, alive));
     gone.recv().await;
@@ -164,7 +166,7 @@ pub async fn serve<H: Handler>(
 async fn next(
     socket: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
@@ -188,21 +190,43 @@ async fn pause_if_exhausted(error: &io::Error) {
     }
 }
 
+/// A connection that counts as open: its place, its share of the drain, its metric.
+struct Open {
+    gauge: prometheus::IntGauge,
+    _place: OwnedSemaphorePermit,
+    _alive: mpsc::Sender<()>,
+}
+
+impl Open {
+    fn new(metrics: &Metrics, place: OwnedSemaphorePermit, alive: mpsc::Sender<()>) -> Self {
+        metrics.connections.inc();
+        Self {
+            gauge: metrics.connections.clone(),
+            _place: place,
+            _alive: alive,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
 /// One accepted connection.
 struct Connection<H> {
     listener: Listener,
     handler: H,
     stop: watch::Receiver<bool>,
+    hold: Hold,
 }
 
 impl<H: Handler> Connection<H> {
     async fn run(self, stream: TcpStream, address: SocketAddr) {
-        let open = self.listener.metrics.connections.clone();
-        open.inc();
         if let Err(error) = self.serve(stream, address).await {
             tracing::debug!(%error, "a connection ended");
         }
-        open.dec();
     }
 
     async fn serve(self, stream: TcpStream, address: SocketAddr) -> Result<(), http_server::Error> {
@@ -217,6 +241,7 @@ impl<H: Handler> Connection<H> {
             address: ip,
             encrypted: self.listener.tls.is_some(),
             believed,
+            hold: self.hold,
         };
         let limits = self.listener.limits;
         let server = http_server::Server {

@@ -1,6 +1,7 @@
 //! The second step: the code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use http::{Response, StatusCode};
@@ -10,13 +11,18 @@ use super::challenge::Success;
 use super::landing::landing;
 use super::refused::Refused;
 use super::visit::{Post, Visit};
-use super::{Desk, account, cookies, email};
+use super::{Desk, account, cookies, email, waiting};
 use crate::body::Body;
-use crate::pages::{self, CodeForm, CodeNote, EmailNote};
+use crate::clock::Timestamp;
+use crate::pages::{self, AwaitedStep, CodeForm, CodeNote, EmailNote};
 use crate::secret::BearerId;
+use crate::store::Challenge;
 
 /// Digits of a code.
 const DIGITS: u32 = 4;
+
+/// How long after a code another one can be asked for.
+const RESEND_AFTER: Duration = Duration::from_secs(60);
 
 /// `GET code`: the form, as long as the browser has a live challenge.
 pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Response<Body> {
@@ -26,7 +32,7 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Respons
     let now = desk.clock.now();
     let (_, challenge) = match desk.challenge(now, &visit).await {
         Ok(found) => found,
-        Err(refused) => return refuse(&desk, &visit, &refused, Typed::default()),
+        Err(refused) => return refuse(&desk, &visit, &refused, Typed::default()).await,
     };
     if visit.json {
         let left = desk.limits.attempts_per_challenge - challenge.attempts;
@@ -36,13 +42,16 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Respons
         } });
         return pages::json(StatusCode::OK, &value);
     }
-    let typed = Typed {
-        email: &challenge.email,
-        next: &challenge.next,
-    };
     let resent = visit.query.text("sent") == Some("again");
-    let note = resent.then_some(CodeNote::Resent);
-    page(&desk, &visit, StatusCode::OK, typed, note)
+    let shown = Shown {
+        typed: Typed {
+            email: &challenge.email,
+            next: &challenge.next,
+        },
+        resend_in: resend_in(now, &challenge),
+        note: resent.then_some(CodeNote::Resent),
+    };
+    page(&desk, &visit, StatusCode::OK, &shown)
 }
 
 /// `POST code`: a session, or what to do instead.
@@ -53,7 +62,7 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
     desk.count("code", result);
     match checked {
         Ok(success) => succeed(&desk, visit, &success),
-        Err(refused) => refuse(&desk, visit, &refused, Typed::of(&post)),
+        Err(refused) => refuse(&desk, visit, &refused, Typed::of(&post)).await,
     }
 }
 
@@ -65,7 +74,11 @@ pub(super) async fn resend(State(desk): State<Arc<Desk>>, post: Post) -> Respons
     desk.count("resend", result);
     match renewed {
         Ok(id) => sent(&desk, visit, &id, "?sent=again"),
-        Err(refused) => refuse(&desk, visit, &refused, Typed::of(&post)),
+        Err(Refused::Spent { wait }) if visit.html => {
+            let onward = waiting::code(&desk.prefix);
+            waiting::page(&desk, visit, wait, AwaitedStep::Resend, &onward)
+        }
+        Err(refused) => refuse(&desk, visit, &refused, Typed::of(&post)).await,
     }
 }
 
@@ -120,7 +133,7 @@ impl<'a> Typed<'a> {
 }
 
 /// The form again with what was wrong, or the way to a new code.
-fn refuse(desk: &Desk, visit: &Visit, refused: &Refused, typed: Typed<'_>) -> Response<Body> {
+async fn refuse(desk: &Desk, visit: &Visit, refused: &Refused, typed: Typed<'_>) -> Response<Body> {
     if visit.json {
         let mut response = refused.problem(visit);
         refused.finish(desk, &mut response);
@@ -130,13 +143,23 @@ fn refuse(desk: &Desk, visit: &Visit, refused: &Refused, typed: Typed<'_>) -> Re
     let mut response = match refused {
         Refused::Wrong { left: 0 } => restart(desk, visit, typed, EmailNote::LastWrong),
         Refused::Over => restart(desk, visit, typed, EmailNote::Over),
-        Refused::Wrong { left } => {
-            let note = CodeNote::Wrong { left: *left };
-            page(desk, visit, unauthorized, typed, Some(note))
+        Refused::Wrong { .. } | Refused::Code => {
+            let now = desk.clock.now();
+            let challenge = desk.challenge(now, visit).await;
+            let shown = Shown {
+                typed,
+                // The form is of use all the same where the store has stopped answering.
+                resend_in: challenge.map_or(RESEND_AFTER, |(_, own)| resend_in(now, &own)),
+                note: Some(match refused {
+                    Refused::Wrong { left } => CodeNote::Wrong { left: *left },
+                    _ => CodeNote::Malformed,
+                }),
+            };
+            page(desk, visit, unauthorized, &shown)
         }
-        Refused::Code => {
-            let note = Some(CodeNote::Malformed);
-            page(desk, visit, unauthorized, typed, note)
+        Refused::Spent { wait } if visit.html => {
+            let onward = waiting::login(typed.next, &desk.prefix);
+            return waiting::page(desk, visit, *wait, AwaitedStep::Login, &onward);
         }
         _ => return refused.answer(desk, visit),
     };
@@ -156,21 +179,27 @@ fn restart(desk: &Desk, visit: &Visit, typed: Typed<'_>, note: EmailNote) -> Res
     email::page(desk, visit, StatusCode::UNAUTHORIZED, &shown)
 }
 
-fn page(
-    desk: &Desk,
-    visit: &Visit,
-    status: StatusCode,
-    typed: Typed<'_>,
+/// What the form shows.
+struct Shown<'a> {
+    typed: Typed<'a>,
+    resend_in: Duration,
     note: Option<CodeNote>,
-) -> Response<Body> {
+}
+
+fn resend_in(now: Timestamp, challenge: &Challenge) -> Duration {
+    challenge.created.plus(RESEND_AFTER).since(now)
+}
+
+fn page(desk: &Desk, visit: &Visit, status: StatusCode, shown: &Shown<'_>) -> Response<Body> {
     let (csrf, fresh) = visit.form_token(desk);
     let form = CodeForm {
         site: &desk.host,
         csrf: &csrf,
-        email: typed.email,
-        next: typed.next,
+        email: shown.typed.email,
+        next: shown.typed.next,
         minutes: desk.limits.code_lifetime.as_secs().div_ceil(60),
-        note,
+        resend_in: shown.resend_in,
+        note: shown.note,
     };
     let mut response = form.page(&visit.frame(desk), status);
     if let Some(cookie) = fresh {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 
+use crate::cookie;
 use crate::secret::BearerId;
 
 /// The session.
-pub(super) const SESSION: &str = "__Host-portvakt";
+pub(super) const SESSION: &str = cookie::OURS;
 /// Binds a code to the browser that asked for it.
 pub(super) const CHALLENGE: &str = "__Host-portvakt-challenge";
 /// The accounts that this browser has logged in to before.
@@ -25,14 +26,9 @@ pub(super) struct Jar(Vec<(String, String)>);
 
 impl Jar {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let pairs = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
-            .flat_map(|text| text.split(';'))
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        let pairs = cookie::pairs(headers)
             .filter(|(name, _)| name.starts_with(SESSION))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Self(pairs)
     }

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::landing::landing;
 use super::refused::Refused;
 use super::visit::{Post, Visit};
-use super::{Desk, code, cookies};
+use super::{Desk, code, cookies, waiting};
 use crate::body::Body;
-use crate::pages::{self, EmailForm, EmailNote, LoggedIn};
+use crate::pages::{self, AwaitedStep, EmailForm, EmailNote, LoggedIn};
 use crate::principal::EmailAddress;
 use crate::session::Session;
 
@@ -64,6 +64,10 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
             let mut response = page(&desk, visit, StatusCode::UNPROCESSABLE_ENTITY, &shown);
             refused.finish(&desk, &mut response);
             response
+        }
+        Err(Refused::Spent { wait }) if visit.html => {
+            let onward = waiting::login(&next, &desk.prefix);
+            waiting::page(&desk, visit, wait, AwaitedStep::Login, &onward)
         }
         Err(refused) => refused.answer(&desk, visit),
     }

@@ -17,6 +17,7 @@ mod email;
 mod landing;
 mod refused;
 mod visit;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -194,6 +195,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/login", get(email::form).post(email::submit))
         .route("/code", get(code::form).post(code::submit))
         .route("/resend", post(code::resend))
+        .route("/wait", get(waiting::show))
         .route("/logout", post(account::logout))
         .route("/account", get(account::show))
         .route("/account/sessions/{id}/revoke", post(account::revoke))

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 
 use super::Desk;
 use super::visit::Visit;
+use super::waiting;
 use crate::audit::AuditError;
 use crate::body::Body;
 use crate::directory::DirectoryError;
-use crate::pages::{self, Problem};
+use crate::pages::{self, AwaitedStep, Problem};
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -123,7 +124,10 @@ impl Refused {
                 pages::see_other(&format!("{prefix}/login?next={prefix}/account"))
             }
             Self::Form => pages::form_out_of_date(&frame),
-            Self::Spent { wait } => pages::refusal(&frame, self.parts().0, Some(*wait)),
+            Self::Spent { wait } => {
+                let onward = waiting::login("/", &desk.prefix);
+                waiting::page(desk, visit, *wait, AwaitedStep::Login, &onward)
+            }
             _ => pages::refusal(&frame, self.parts().0, None),
         }
     }

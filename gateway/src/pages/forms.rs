@@ -1,5 +1,7 @@
 //! The two forms of the login.
 
+use std::time::Duration;
+
 use askama::Template;
 use http::{Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -81,6 +83,8 @@ pub struct CodeForm<'a> {
     pub next: &'a str,
     /// Minutes that a code lives.
     pub minutes: u64,
+    /// How long until another code can be asked for; zero if it can be now.
+    pub resend_in: Duration,
     /// What to say.
     pub note: Option<CodeNote>,
 }
@@ -116,6 +120,7 @@ impl CodeForm<'_> {
                 _ => None,
             },
             resent: self.note == Some(CodeNote::Resent),
+            later: later(self.resend_in),
             restart: format!(
                 "{}/login?next={}",
                 frame.prefix,
@@ -126,10 +131,23 @@ impl CodeForm<'_> {
     }
 }
 
+/// Seconds until another code can be asked for, rounded up to a number that the style sheet has a
+/// class for (`in-5` to `in-60`); a longer wait than that is told as the longest.
+fn later(wait: Duration) -> Option<u64> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    (seconds > 0).then(|| seconds.next_multiple_of(5).min(60))
+}
+
 /// The line of a message to the telephone that a person reads.
 #[must_use]
 pub fn message(language: Language, host: &str, code: &str) -> String {
     (language.texts().code.message)(host, code)
+}
+
+/// The message to the telephone that tells of failed attempts before a login.
+#[must_use]
+pub fn failures_message(language: Language, host: &str, count: u32) -> String {
+    (language.texts().account.failures_message)(host, count)
 }
 
 #[derive(Template)]
@@ -154,5 +172,6 @@ struct CodePage<'a> {
     hint: String,
     error: Option<String>,
     resent: bool,
+    later: Option<u64>,
     restart: String,
 }

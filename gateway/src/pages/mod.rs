@@ -10,6 +10,7 @@ mod language;
 mod problem;
 mod refusal;
 mod texts;
+mod waiting;
 
 use askama::Template;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -20,12 +21,13 @@ use crate::client::RequestId;
 
 pub use account::{AccountPage, DeviceRow, SessionRow};
 pub use assets::asset;
-pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, message};
+pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, failures_message, message};
 pub use language::Language;
 pub use problem::{Problem, json, problem};
 pub use refusal::{
     CopyFirst, Notice, copy_first, form_out_of_date, notice, refusal, set_retry_after,
 };
+pub use waiting::{AwaitedStep, Waiting, waiting};
 
 /// What every page needs to know of its request.
 #[derive(Clone, Copy, Debug)]

@@ -27,6 +27,8 @@ pub struct CopyFirst<'a> {
     pub owner_name: Option<&'a str>,
     /// Path on this site that makes a copy when posted to.
     pub post: &'a str,
+    /// Path on this site where it can be looked at.
+    pub look: &'a str,
 }
 
 /// A notice in the frame's language, written by the caller.
@@ -40,6 +42,7 @@ pub fn notice(frame: &Frame<'_>, status: StatusCode, notice: &Notice<'_>) -> Res
             frame,
             notice,
             wait,
+            follows: None,
         },
     )
 }
@@ -75,6 +78,7 @@ pub fn refusal(
             frame,
             notice,
             wait,
+            follows: None,
         },
     );
     if let Some(wait) = retry_after {
@@ -113,16 +117,19 @@ pub fn copy_first(frame: &Frame<'_>, copy: &CopyFirst<'_>) -> Response<Body> {
         lead: texts.lead,
         submit: texts.submit,
         post: copy.post,
+        back: texts.back,
+        look: copy.look,
     };
     page(frame, StatusCode::FORBIDDEN, &template)
 }
 
 #[derive(Template)]
 #[template(path = "notice.html")]
-struct NoticePage<'a> {
-    frame: &'a Frame<'a>,
-    notice: &'a Notice<'a>,
-    wait: Option<String>,
+pub(super) struct NoticePage<'a> {
+    pub(super) frame: &'a Frame<'a>,
+    pub(super) notice: &'a Notice<'a>,
+    pub(super) wait: Option<String>,
+    pub(super) follows: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -133,4 +140,6 @@ struct CopyPage<'a> {
     lead: &'a str,
     submit: &'a str,
     post: &'a str,
+    back: &'a str,
+    look: &'a str,
 }

@@ -38,7 +38,17 @@ fn code_form(note: Option<CodeNote>) -> CodeForm<'static> {
         email: "kari@fjord.example",
         next: "/projects/1?a=b&c=d",
         minutes: 5,
+        resend_in: Duration::from_secs(60),
         note,
+    }
+}
+
+fn wait_for(what: AwaitedStep) -> Waiting<'static> {
+    Waiting {
+        what,
+        wait: Duration::from_secs(43),
+        again: "/.portvakt/wait?until=1",
+        onward: "/.portvakt/login?next=%2F",
     }
 }
 
@@ -56,6 +66,7 @@ fn account_page() -> AccountPage<'static> {
         name: "Kari Nordmann",
         email: "kari@fjord.example",
         company: "Fjord AS",
+        failures: 0,
         sessions: vec![
             session("s1", "Firefox, Windows", true),
             session("s2", "Safari, iPhone", false),
@@ -112,7 +123,35 @@ fn every_page(language: Language) -> Vec<(String, Response<Body>)> {
             "code-resent".to_owned(),
             code_form(Some(CodeNote::Resent)).page(frame, ok),
         ),
+        (
+            "code-resend-now".to_owned(),
+            CodeForm {
+                resend_in: Duration::ZERO,
+                ..code_form(None)
+            }
+            .page(frame, ok),
+        ),
+        (
+            "wait-login".to_owned(),
+            waiting(
+                frame,
+                StatusCode::TOO_MANY_REQUESTS,
+                &wait_for(AwaitedStep::Login),
+            ),
+        ),
+        (
+            "wait-resend".to_owned(),
+            waiting(frame, ok, &wait_for(AwaitedStep::Resend)),
+        ),
         ("account".to_owned(), account_page().page(frame)),
+        (
+            "account-failures".to_owned(),
+            AccountPage {
+                failures: 3,
+                ..account_page()
+            }
+            .page(frame),
+        ),
         (
             "copy".to_owned(),
             copy_first(
@@ -120,6 +159,7 @@ fn every_page(language: Language) -> Vec<(String, Response<Body>)> {
                 &CopyFirst {
                     owner_name: Some("Kari Nordmann"),
                     post: "/projects/1/copy",
+                    look: "/projects/1",
                 },
             ),
         ),
@@ -262,6 +302,7 @@ async fn what_people_typed_stays_text() {
     let copy = CopyFirst {
         owner_name: Some(HOSTILE),
         post: HOSTILE,
+        look: HOSTILE,
     };
     for response in [
         email.page(frame, StatusCode::OK),
@@ -299,6 +340,52 @@ async fn a_refusal_names_the_waiting_time() {
         Some(Duration::from_secs(5)),
     );
     assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+}
+
+#[tokio::test]
+async fn a_waiting_page_renews_itself_by_a_get_and_says_how_long() {
+    let frame = &frame(Language::English);
+    let page = waiting(
+        frame,
+        StatusCode::TOO_MANY_REQUESTS,
+        &wait_for(AwaitedStep::Login),
+    );
+    assert_eq!(
+        page.headers()[header::REFRESH],
+        "15;url=/.portvakt/wait?until=1"
+    );
+    assert_eq!(page.headers()[header::RETRY_AFTER], "43");
+    let html = text(page).await;
+    assert!(html.contains("You can try again in 43 seconds."));
+    // A `meta` element would take people by surprise, and their readers too (WCAG 2.2, F41).
+    assert!(!html.contains("http-equiv"));
+    let later = waiting(frame, StatusCode::OK, &wait_for(AwaitedStep::Resend));
+    assert!(!later.headers().contains_key(header::RETRY_AFTER));
+    assert!(text(later).await.contains("still good"));
+}
+
+#[tokio::test]
+async fn the_button_for_a_new_code_says_when_it_comes() {
+    let frame = &frame(Language::English);
+    let html = async |wait| {
+        let form = CodeForm {
+            resend_in: Duration::from_millis(wait),
+            ..code_form(None)
+        };
+        text(form.page(frame, StatusCode::OK)).await
+    };
+    let css = include_str!("assets/style.css");
+    for (wait, said) in [(1, 5), (42_001, 45), (60_000, 60), (90_000, 60)] {
+        let html = html(wait).await;
+        assert!(
+            html.contains(&format!("class=\"resend in-{said}\"")),
+            "{wait}"
+        );
+        assert!(html.contains(&format!("<span>{said}</span>")), "{wait}");
+        assert!(css.contains(&format!(".in-{said} {{")), "{wait}");
+    }
+    let now = html(0).await;
+    assert!(now.contains("class=\"resend\"") && !now.contains("later"));
 }
 
 #[tokio::test]

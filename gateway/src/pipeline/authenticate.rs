@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::observe::Seen;
-use super::{Refusal, Routed, Shared, cookies};
+use super::{Refusal, Routed, Shared};
+use crate::cookie;
+use crate::secret::BearerId;
 use crate::session::Session;
 
 /// A routed request of someone who is logged in, or on a public route of anyone.
@@ -28,8 +30,10 @@ pub(super) async fn authenticate(
     {
         return Ok(Authenticated::Public(routed));
     }
-    let cookie =
-        cookies::session(routed.normalised.request.headers()).ok_or(Refusal::NotLoggedIn)?;
+    let headers = routed.normalised.request.headers();
+    let cookie = cookie::single(headers, cookie::OURS)
+        .and_then(BearerId::parse)
+        .ok_or(Refusal::NotLoggedIn)?;
     let session = shared
         .sessions
         .find(&cookie)

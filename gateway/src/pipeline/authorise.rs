@@ -109,10 +109,7 @@ async fn refuse(shared: &Shared, denied: Denied, seen: &mut Seen) -> Refusal {
                     seen.owner = Some((id.clone(), Arc::clone(&person.principal.name)));
                 }
             }
-            Refusal::ReadOnly {
-                owner,
-                copy: copy.map(|offer| offer.post),
-            }
+            Refusal::ReadOnly { owner, copy }
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Forward: to the upstream and back, streaming both ways.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 
 use super::observe::Seen;
 use super::rewrite::Outgoing;
-use super::{Refusal, Shared, cookies, headers};
+use super::watched::Watched;
+use super::{Refusal, Shared, headers};
 use crate::body::Body;
+use crate::cookie;
+use crate::policy::{Answer, Lookups};
 use crate::upstream::{self, UpstreamError};
 
 /// Longest answer that is read to learn an identifier from; a longer one teaches nothing.
@@ -18,6 +22,7 @@ const LEARN_BYTES: u64 = 64 * 1024;
 
 pub(super) async fn forward(
     shared: &Shared,
+    lookups: &Arc<dyn Lookups>,
     outgoing: Outgoing,
     seen: &mut Seen,
 ) -> Result<Response<Body>, Refusal> {
@@ -30,21 +35,15 @@ pub(super) async fn forward(
         ending,
         upgrade,
         wants_page,
-        safe,
+        hold,
     } = outgoing;
     let method = request.method().clone();
     seen.upstream = Some(upstream.name().clone());
-    // Held to the end: if the client goes away early, the facts are dropped once more.
-    let _unsettled = if safe {
-        None
-    } else {
-        Some(
-            shared
-                .authoriser
-                .before_forward(&set, &matched, &method)
-                .await,
-        )
-    };
+    // Held until the answer: if the client goes away early, nothing read meanwhile is kept.
+    let unsettled = shared
+        .authoriser
+        .before_forward(&set, &matched, &method)
+        .await;
     let sent = Instant::now();
     let answered = upstream.send(request).await;
     seen.upstream_time = sent.elapsed();
@@ -56,8 +55,19 @@ pub(super) async fn forward(
         Err(_) if ending.as_ref().is_some_and(super::guard::Ending::broken) => {
             return Err(Refusal::BodyBroken);
         }
+        Err(UpstreamError::RequestStalled) => return Err(Refusal::BodyStalled),
+        Err(_)
+            if ending
+                .as_ref()
+                .is_some_and(super::guard::Ending::session_over) =>
+        {
+            return Err(Refusal::NotLoggedIn);
+        }
         Err(error @ UpstreamError::Timeout { .. }) => {
             return Err(Refusal::GatewayTimeout(error.to_string()));
+        }
+        Err(error @ UpstreamError::Full { .. }) => {
+            return Err(Refusal::Unavailable(error.to_string()));
         }
         Err(error) => return Err(Refusal::BadGateway(error.to_string())),
     };
@@ -67,13 +77,21 @@ pub(super) async fn forward(
             upgrade.ok_or_else(|| Refusal::BadGateway("an upgrade nobody asked for".to_owned()))?;
         let other = upstream::upstream_side(&mut response);
         tokio::spawn(async move {
+            // The connection counts as open until the bridge is gone.
+            let _hold = hold;
+            let touch = session.clone();
+            let used = move || {
+                if let Some(session) = &touch {
+                    session.touch();
+                }
+            };
             let ended = async {
                 match &session {
                     Some(session) => session.ended().await,
                     None => std::future::pending().await,
                 }
             };
-            upstream::bridge(client, other, ended).await;
+            upstream::bridge(client, other, used, ended).await;
         });
         return Ok(switched(response));
     }
@@ -88,16 +106,20 @@ pub(super) async fn forward(
         } else {
             (body, None)
         };
-    if let Some(session) = session.as_ref().filter(|_| !safe) {
+    if let Some(session) = &session {
         let learned = shared
             .authoriser
             .after_answer(
                 &set,
                 &matched,
                 session.principal(),
-                head.status,
-                &head.headers,
-                seen_body.as_deref(),
+                lookups,
+                unsettled,
+                Answer {
+                    status: head.status,
+                    headers: &head.headers,
+                    body: seen_body.as_deref(),
+                },
             )
             .await
             .unwrap_or_else(|error| {
@@ -121,12 +143,16 @@ pub(super) async fn forward(
     }
     clean(&mut head.headers, session.is_some());
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, body))
+    Ok(Response::from_parts(head, Watched::wrap(body, session)))
 }
 
 /// What of an answer is the upstream connection's, or ours, does not pass; and what a logged-in
 /// person sees is nobody else's to keep.
 fn clean(fields: &mut HeaderMap, personal: bool) {
+    if fields.contains_key(header::TRANSFER_ENCODING) {
+        // Only one of the two is the body's end (RFC 9112, section 6.3), and it was not this.
+        fields.remove(header::CONTENT_LENGTH);
+    }
     headers::remove_hop_by_hop(fields);
     fields.remove(header::TE);
     drop_own_cookies(fields);
@@ -138,12 +164,18 @@ fn clean(fields: &mut HeaderMap, personal: bool) {
 /// An application may not set the gateway's cookies.
 fn drop_own_cookies(fields: &mut HeaderMap) {
     let ours = |value: &HeaderValue| {
-        let bytes = value.as_bytes();
-        let name = bytes
-            .split(|&b| b == b'=' || b == b';')
+        let pair = value
+            .as_bytes()
+            .split(|&b| b == b';')
             .next()
             .unwrap_or_default();
-        std::str::from_utf8(name).is_ok_and(cookies::is_ours)
+        let mut parts = pair.splitn(2, |&b| b == b'=');
+        let (name, rest) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
+        // A cookie without a name is sent back as its value alone.
+        cookie::is_ours(name) || (name.trim_ascii().is_empty() && cookie::is_ours(rest))
     };
     if !fields.get_all(header::SET_COOKIE).iter().any(ours) {
         return;
@@ -159,7 +191,19 @@ fn drop_own_cookies(fields: &mut HeaderMap) {
 
 /// No shared cache keeps it (RFC 9111, section 5.2.2): `public` and `s-maxage` become `private`.
 fn keep_private(fields: &mut HeaderMap) {
-    for name in ["surrogate-control", "cdn-cache-control"] {
+    let for_caches = |name: &HeaderName| {
+        name.as_str().ends_with("cdn-cache-control")
+            || matches!(
+                name.as_str(),
+                "surrogate-control" | "x-accel-expires" | "edge-control"
+            )
+    };
+    let doomed: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| for_caches(name))
+        .cloned()
+        .collect();
+    for name in doomed {
         fields.remove(name);
     }
     let mut kept = Vec::new();
@@ -265,6 +309,7 @@ mod tests {
             "__Host-portvakt=x; Path=/",
             "b=2",
             "__host-portvakt-device=y",
+            "=__Host-portvakt=z",
         ] {
             fields.append(header::SET_COOKIE, HeaderValue::from_static(value));
         }

@@ -22,12 +22,13 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Fields by which a client could tell an application who it is, where it comes from, or which
 /// request is meant: only the gateway may.
-const NEVER_FROM_OUTSIDE: [&str; 25] = [
+const NEVER_FROM_OUTSIDE: [&str; 31] = [
     "authorization",
     "cf-connecting-ip",
     "client-ip",
     "fastly-client-ip",
     "forwarded",
+    "proxy",
     "remote-user",
     "request-id",
     "traceparent",
@@ -41,13 +42,18 @@ const NEVER_FROM_OUTSIDE: [&str; 25] = [
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-host",
     "x-original-method",
+    "x-original-path",
     "x-original-uri",
     "x-original-url",
+    "x-override-url",
     "x-real-ip",
     "x-remote-user",
     "x-request-id",
     "x-rewrite-url",
+    "x-ssl-client-cert",
+    "x-webauth-user",
 ];
 
 /// What is stripped from every request in whatever spelling.
@@ -119,11 +125,17 @@ impl HeaderPlan {
     }
 
     fn is_stripped(&self, name: &str) -> bool {
-        if name.contains('_') {
-            let name = spelling(name);
-            return self.listed(&name);
+        if name.bytes().all(|b| b == b'-' || b.is_ascii_alphanumeric()) {
+            return self.listed(name);
         }
-        self.listed(name)
+        // Under an odd spelling nothing may come that frames, routes or authenticates either.
+        let name = spelling(name);
+        self.listed(&name)
+            || HOP_BY_HOP.contains(&name.as_str())
+            || matches!(
+                name.as_str(),
+                "content-length" | "cookie" | "host" | "host-" | "trailer"
+            )
     }
 
     fn listed(&self, name: &str) -> bool {
@@ -158,9 +170,17 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// A name as every reader might fold it: CGI and its heirs read `-` and `_` as one.
+/// A name as every reader might fold it: CGI and its heirs read all that is no letter or digit as
+/// one.
 fn spelling(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+    let fold = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    name.chars().map(fold).collect()
 }
 
 #[cfg(test)]
@@ -189,6 +209,13 @@ mod tests {
             "x_company_id",
             "x-portvakt-assertion",
             "x_portvakt_anything",
+            "x.user.id",
+            "x!user!id",
+            "content_length",
+            "transfer_encoding",
+            "host_",
+            "proxy",
+            "x-webauth-user",
             "x-forwarded-for",
             "x_forwarded_for",
             "x-forwarded-prefix",

@@ -6,7 +6,6 @@
 
 mod authenticate;
 mod authorise;
-mod cookies;
 mod forward;
 mod guard;
 mod headers;
@@ -15,13 +14,14 @@ mod normalise;
 mod observe;
 mod refusal;
 mod rewrite;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use ipnet::IpNet;
 
 use crate::audit::Audit;
@@ -37,6 +37,7 @@ use crate::upstream::Upstreams;
 pub use authorise::Permit;
 pub use headers::HeaderPlan;
 use normalise::Normalised;
+pub use normalise::REFUSED;
 pub use observe::AccessLog;
 use observe::Seen;
 pub use refusal::Refusal;
@@ -86,6 +87,26 @@ pub struct Peer {
     pub encrypted: bool,
     /// The trusted proxies, if it is one of them: then its forwarding headers are believed.
     pub believed: Option<Arc<[IpNet]>>,
+    /// Keeps the connection counted.
+    pub hold: Hold,
+}
+
+/// Whoever holds it keeps the client's connection counted as open: an upgrade outlives the HTTP
+/// that began it.
+#[derive(Clone, Default)]
+pub struct Hold(Option<Arc<dyn std::any::Any + Send + Sync>>);
+
+impl Hold {
+    /// Holds what is dropped when the connection is over.
+    pub fn new(held: impl std::any::Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(held)))
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hold").field(&self.0.is_some()).finish()
+    }
 }
 
 /// One worker's way through: the shared parts, and upstream connections of its own.
@@ -108,7 +129,11 @@ impl Pipeline {
     /// A pipeline for one worker. `None` without any configured upstream.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Option<Self> {
-        let upstreams = Arc::new(Upstreams::new(&shared.config.upstreams, &shared.metrics)?);
+        let upstreams = Arc::new(Upstreams::new(
+            &shared.config.upstreams,
+            shared.config.workers,
+            &shared.metrics,
+        )?);
         let lookups = Arc::new(lookups::UpstreamLookups::new(
             Arc::clone(&upstreams),
             &shared,
@@ -123,10 +148,18 @@ impl Pipeline {
     /// The whole story, observed; always an answer.
     pub async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
         let mut seen = Seen::begin(&peer, &request);
-        let answer = match self.tell(peer, request, &mut seen).await {
+        let mut answer = match self.tell(peer, request, &mut seen).await {
             Ok(response) => response,
-            Err(refusal) => refusal.into_answer(&self.shared, &mut seen),
+            Err(refusal) => {
+                seen.note_refusal(&self.shared, &refusal);
+                refusal.into_answer(&self.shared, &mut seen)
+            }
         };
+        let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if seen.http1 && seen.upgrade_asked && !upgraded {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
         seen.end(&self.shared, &answer);
         answer
     }
@@ -150,7 +183,7 @@ impl Pipeline {
         let authenticated = authenticate::authenticate(&self.shared, routed, seen).await?;
         let permit = authorise::authorise(&self.shared, &self.lookups, authenticated, seen).await?;
         let outgoing = rewrite::rewrite(&self.shared, &self.upstreams, permit)?;
-        forward::forward(&self.shared, outgoing, seen).await
+        forward::forward(&self.shared, &self.lookups, outgoing, seen).await
     }
 }
 

@@ -7,11 +7,16 @@ use http::{HeaderMap, Method, Request, Version};
 use ipnet::IpNet;
 
 use super::observe::Seen;
-use super::{Peer, Refusal, Shared, cookies};
+use super::{Hold, Peer, Refusal, Shared};
 use crate::body::Body;
 use crate::client::{self, Client, RequestId};
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
+use crate::cookie;
 use crate::target::{self, Leniency, Target};
+
+/// The method of a request that stands for one that was refused before HTTP was read: its path says
+/// why. A client that sends it itself gets the refusal that it asks for.
+pub const REFUSED: &str = "~REFUSED";
 
 /// A request of which there is only one reading.
 #[derive(Debug)]
@@ -26,6 +31,7 @@ pub(super) struct Normalised {
     pub(super) upgrade: bool,
     /// The W3C trace context of a trusted peer.
     pub(super) traceparent: Option<HeaderValue>,
+    pub(super) hold: Hold,
 }
 
 /// A host with an optional port, as one string.
@@ -108,6 +114,7 @@ pub(super) fn normalise(
     seen: &mut Seen,
 ) -> Result<Normalised, Refusal> {
     let config = &shared.config;
+    check_refused(&request)?;
     check_size(&request, config)?;
     check_framing(&request)?;
     let authority = authority(&request)?;
@@ -131,13 +138,16 @@ pub(super) fn normalise(
         encoded_slash: false,
     };
     let target = Target::parse(request.method().clone(), received, leniency)?;
-    let told = Told::read(&peer, request.headers())?;
+    let told = Told::read(&peer, request.headers(), &config.public_url)?;
+    if told.scheme != config.public_url.scheme {
+        return Err(Refusal::Unencrypted);
+    }
     let client = Client {
         address: told.address,
         request_id: told.request_id.unwrap_or(seen.request_id),
     };
     seen.client(&client, &target);
-    cookies::join_crumbs(request.headers_mut());
+    cookie::join_crumbs(request.headers_mut());
     let upgrade = wants_websocket(&request);
     Ok(Normalised {
         target,
@@ -146,6 +156,7 @@ pub(super) fn normalise(
         scheme: told.scheme,
         upgrade,
         traceparent: told.traceparent,
+        hold: peer.hold,
         request,
     })
 }
@@ -159,19 +170,21 @@ struct Told {
 }
 
 impl Told {
-    fn read(peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let scheme = if peer.encrypted { "https" } else { "http" };
+    fn read(peer: &Peer, headers: &HeaderMap, public: &PublicUrl) -> Result<Self, Refusal> {
+        let seen = if peer.encrypted { "https" } else { "http" };
         let Some(proxies) = &peer.believed else {
             return Ok(Self {
                 address: peer.address,
-                scheme,
+                scheme: seen,
                 request_id: None,
                 traceparent: None,
             });
         };
         let proto = single(headers, &HeaderName::from_static("x-forwarded-proto"))?;
         let scheme = match proto.map(HeaderValue::as_bytes) {
-            None => scheme,
+            // A router that says nothing of it passes on what it is there to pass on.
+            None if public.scheme == "http" => "http",
+            None => "https",
             Some(b"https") => "https",
             Some(b"http") => "http",
             Some(_) => return Err(Refusal::Forwarded),
@@ -196,6 +209,7 @@ fn forwarded_for(headers: &HeaderMap, proxies: &[IpNet]) -> Result<Option<IpAddr
         let text = field.to_str().map_err(|_| Refusal::Forwarded)?;
         for hop in text.rsplit(',') {
             let hop: IpAddr = hop.trim().parse().map_err(|_| Refusal::Forwarded)?;
+            let hop = hop.to_canonical();
             client = Some(hop);
             if !proxies.iter().any(|net| net.contains(&hop)) {
                 return Ok(client);
@@ -203,6 +217,19 @@ fn forwarded_for(headers: &HeaderMap, proxies: &[IpNet]) -> Result<Option<IpAddr
         }
     }
     Ok(client)
+}
+
+/// What was refused below hyper is answered here, in its turn.
+fn check_refused(request: &Request<Body>) -> Result<(), Refusal> {
+    if request.method().as_str() != REFUSED {
+        return Ok(());
+    }
+    Err(match request.uri().path() {
+        "/host" => Refusal::Host,
+        "/target" => Refusal::Target(target::TargetError::Character),
+        "/size" => Refusal::HeadTooLarge,
+        _ => Refusal::Framing,
+    })
 }
 
 fn check_size(request: &Request<Body>, config: &Config) -> Result<(), Refusal> {
@@ -300,6 +327,7 @@ fn wants_websocket(request: &Request<Body>) -> bool {
         })
     };
     *request.method() == Method::GET
+        && request.version() == Version::HTTP_11
         && token(&header::CONNECTION, "upgrade")
         && token(&header::UPGRADE, "websocket")
 }
@@ -372,6 +400,7 @@ mod tests {
             address: [127, 0, 0, 1].into(),
             encrypted: false,
             believed: None,
+            hold: Hold::default(),
         };
         let proxies = [
             "127.0.0.0/8".parse().unwrap(),
@@ -381,9 +410,14 @@ mod tests {
             believed: Some(proxies.into()),
             ..stranger.clone()
         };
+        let public = PublicUrl {
+            scheme: "https".to_owned(),
+            host: "localhost".to_owned(),
+            port: None,
+        };
         let read = |peer, text| {
             let fields = [("x-forwarded-for", text), ("x-forwarded-proto", "https")];
-            Told::read(peer, request(&fields).headers())
+            Told::read(peer, request(&fields).headers(), &public)
                 .ok()
                 .map(|told| (told.address, told.scheme))
         };

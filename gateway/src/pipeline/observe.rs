@@ -29,6 +29,9 @@ pub(super) struct Seen {
     pub(super) wants_page: bool,
     pub(super) language: Language,
     pub(super) http1: bool,
+    /// Whether the client asked for an upgrade: if it gets none, its connection closes, since
+    /// what it sends next may be anything.
+    pub(super) upgrade_asked: bool,
     /// Where a login should land: the path and query of a navigation.
     pub(super) next: String,
     pub(super) route: Option<Arc<Route>>,
@@ -60,6 +63,7 @@ impl Seen {
             wants_page: page,
             language: Language::of(headers),
             http1: request.version() < Version::HTTP_2,
+            upgrade_asked: headers.contains_key(http::header::UPGRADE),
             next: if navigation {
                 request
                     .uri()
@@ -117,26 +121,47 @@ impl Seen {
         } else {
             "deny"
         };
-        Record {
-            user: self
-                .principal
-                .as_ref()
-                .map(|principal| principal.id.to_string()),
-            company: self
-                .principal
-                .as_ref()
-                .map(|principal| principal.company.id.to_string()),
-            client: Some(self.address.to_string()),
-            request_id: Some(self.request_id.to_string()),
-            target: self
-                .path
-                .as_ref()
-                .map(|path| format!("{} {path}", self.method)),
+        let mut record = Record {
             resources: decision.resources.iter().map(ToString::to_string).collect(),
             rule: decision.rule.as_ref().map(ToString::to_string),
             policy: Some(decision.digest.to_string()),
             ..Record::new(shared.clock.now(), "decision", verdict)
+        };
+        self.describe(&mut record);
+        record
+    }
+
+    /// A refusal without a decision goes on record too: no route, no session, another site, what
+    /// could be read in two ways.
+    pub(super) fn note_refusal(&self, shared: &Shared, refusal: &Refusal) {
+        if self.decision.is_some() {
+            return;
         }
+        let mut record = Record {
+            detail: Some(refusal.to_string()),
+            ..Record::new(
+                shared.clock.now(),
+                "request.refused",
+                refusal.status().as_str(),
+            )
+        };
+        self.describe(&mut record);
+        if let Err(error) = shared.audit.note(record) {
+            tracing::error!(%error, "a refusal was not recorded");
+        }
+    }
+
+    /// Who asked for what.
+    fn describe(&self, record: &mut Record) {
+        let principal = self.principal.as_ref();
+        record.user = principal.map(|principal| principal.id.to_string());
+        record.company = principal.map(|principal| principal.company.id.to_string());
+        record.client = Some(self.address.to_string());
+        record.request_id = Some(self.request_id.to_string());
+        record.target = self
+            .path
+            .as_ref()
+            .map(|path| format!("{} {path}", self.method));
     }
 
     /// The answer's head leaves: count it and write its line.

@@ -11,6 +11,7 @@ use super::Shared;
 use super::observe::Seen;
 use crate::body::Body;
 use crate::pages::{self, CopyFirst, Frame, Problem};
+use crate::policy::CopyOffer;
 use crate::principal::UserId;
 use crate::target::TargetError;
 
@@ -30,6 +31,9 @@ pub enum Refusal {
     /// A trusted peer's forwarding headers cannot be read.
     #[error("the forwarding headers of a trusted peer cannot be read")]
     Forwarded,
+    /// It came in clear text.
+    #[error("the request did not come over TLS, or not through a trusted proxy")]
+    Unencrypted,
     /// `CONNECT` or `TRACE`.
     #[error("the method is not served")]
     Method,
@@ -39,9 +43,12 @@ pub enum Refusal {
     /// A body beyond its limit.
     #[error("the body is too large")]
     BodyTooLarge,
-    /// A body that broke off or stalled.
+    /// A body that broke off, or is malformed.
     #[error("the request's body broke off")]
     BodyBroken,
+    /// A body that stood still for too long.
+    #[error("the request's body stood still")]
+    BodyStalled,
     /// A host that is not ours.
     #[error("the host is not served here")]
     UnknownHost,
@@ -62,8 +69,8 @@ pub enum Refusal {
     ReadOnly {
         /// Who owns it.
         owner: Option<UserId>,
-        /// The path whose `POST` makes a copy.
-        copy: Option<String>,
+        /// Where a copy is made.
+        copy: Option<CopyOffer>,
     },
 
     // The upstream's fault.
@@ -88,13 +95,14 @@ impl Refusal {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Host | Self::Framing | Self::Target(_) | Self::Forwarded => {
+            Self::Host | Self::Framing | Self::Target(_) | Self::Forwarded | Self::Unencrypted => {
                 StatusCode::BAD_REQUEST
             }
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyBroken => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::CrossSite | Self::ReadOnly { .. } => StatusCode::FORBIDDEN,
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
@@ -121,10 +129,15 @@ impl Refusal {
                 "malformed_forwarding",
                 "The forwarding headers cannot be read",
             ),
+            Self::Unencrypted => ("unencrypted", "This is served over https only"),
             Self::Method => ("method_not_allowed", "This method is not served"),
             Self::HeadTooLarge => ("header_too_large", "The header section is too large"),
             Self::BodyTooLarge => ("body_too_large", "The body is too large"),
             Self::BodyBroken => ("body_broken", "The request's body broke off"),
+            Self::BodyStalled => (
+                "body_stalled",
+                "The request\'s body stood still for too long",
+            ),
             Self::UnknownHost => ("unknown_host", "This host is not served here"),
             Self::CrossSite => ("cross_site", "The request comes from another site's page"),
             Self::NotLoggedIn => ("not_logged_in", "Log in first"),
@@ -177,10 +190,12 @@ impl Refusal {
                 | Self::Framing
                 | Self::Target(_)
                 | Self::Forwarded
+                | Self::Unencrypted
                 | Self::Method
                 | Self::HeadTooLarge
                 | Self::BodyTooLarge
                 | Self::BodyBroken
+                | Self::BodyStalled
         );
         if closes && seen.http1 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -199,16 +214,18 @@ impl Refusal {
             Self::NotLoggedIn if seen.navigation => {
                 pages::see_other(&login_path(prefix, &seen.next))
             }
+            Self::Unencrypted if seen.navigation => to_https(shared, seen),
             Self::ReadOnly {
                 owner,
-                copy: Some(post),
+                copy: Some(offer),
             } => {
                 let name = owner.as_ref().and_then(|owner| seen.name_of(owner));
                 pages::copy_first(
                     &frame,
                     &CopyFirst {
                         owner_name: name.as_deref(),
-                        post,
+                        post: &offer.post,
+                        look: &offer.look,
                     },
                 )
             }
@@ -220,10 +237,10 @@ impl Refusal {
         let (kind, title) = self.public();
         let mut more = serde_json::Map::new();
         if let Self::ReadOnly {
-            copy: Some(post), ..
+            copy: Some(offer), ..
         } = self
         {
-            more.insert("copy".to_owned(), post.as_str().into());
+            more.insert("copy".to_owned(), offer.post.as_str().into());
         }
         let problem = Problem {
             kind,
@@ -247,6 +264,14 @@ impl Refusal {
 fn login_path(prefix: &str, next: &str) -> String {
     let next = percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC);
     format!("{prefix}/login?next={next}")
+}
+
+/// A browser that came in clear text is sent to where it belongs.
+fn to_https(shared: &Shared, seen: &Seen) -> Response<Body> {
+    let mut answer = pages::bare(StatusCode::PERMANENT_REDIRECT);
+    let location = format!("{}{}", shared.config.public_url.origin(), seen.next);
+    insert(answer.headers_mut(), header::LOCATION, &location);
+    answer
 }
 
 fn insert(headers: &mut http::HeaderMap, name: header::HeaderName, value: &str) {

@@ -9,10 +9,11 @@ use http::{HeaderMap, Request, Version};
 
 use super::guard::{Ending, Guarded};
 use super::normalise::Normalised;
-use super::{Permit, Refusal, Shared, cookies};
+use super::{Hold, Permit, Refusal, Shared};
 use crate::body::Body;
 use crate::client::Client;
 use crate::config::{self, HeaderTemplate, TemplatePart};
+use crate::cookie;
 use crate::policy::{PolicySet, RouteMatch};
 use crate::principal::Principal;
 use crate::secret;
@@ -31,7 +32,8 @@ pub(super) struct Outgoing {
     pub(super) upgrade: Option<OnUpgrade>,
     /// A browser's form went out: where it lands is a page.
     pub(super) wants_page: bool,
-    pub(super) safe: bool,
+    /// Keeps the client's connection counted while an upgrade lives on.
+    pub(super) hold: Hold,
 }
 
 pub(super) fn rewrite(
@@ -45,7 +47,6 @@ pub(super) fn rewrite(
         .ok_or_else(|| Refusal::Unavailable("the route names no configured upstream".to_owned()))?;
     let upstream = Arc::clone(upstream);
     let (normalised, set, matched, session) = permit.into_parts();
-    let safe = normalised.target.is_safe();
     let Normalised {
         mut request,
         target,
@@ -54,6 +55,7 @@ pub(super) fn rewrite(
         scheme,
         upgrade,
         traceparent,
+        hold,
     } = normalised;
     let wants_page = crate::client::accepts_html(request.headers());
 
@@ -61,7 +63,7 @@ pub(super) fn rewrite(
         .route()
         .body_limit()
         .unwrap_or(shared.config.limits.body_bytes);
-    let ending = guard_body(shared, &mut request, limit)?;
+    let ending = guard_body(shared, &mut request, limit, session.as_ref())?;
     let upgrade =
         (upgrade && matched.route().upgrades()).then(|| upstream::client_side(&mut request));
 
@@ -69,7 +71,7 @@ pub(super) fn rewrite(
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     shared.headers.clean_request(headers);
-    cookies::remove_ours(headers);
+    cookie::remove_ours(headers);
     let host = upstream
         .settings()
         .host
@@ -99,7 +101,7 @@ pub(super) fn rewrite(
         ending,
         upgrade,
         wants_page,
-        safe,
+        hold,
     })
 }
 
@@ -108,6 +110,7 @@ fn guard_body(
     shared: &Shared,
     request: &mut Request<Body>,
     limit: u64,
+    session: Option<&Arc<Session>>,
 ) -> Result<Option<Ending>, Refusal> {
     let body = std::mem::take(request.body_mut());
     let (empty, length) = (
@@ -120,7 +123,8 @@ fn guard_body(
     if length.lower() > limit {
         return Err(Refusal::BodyTooLarge);
     }
-    let (guarded, ending) = Guarded::new(body, limit, Arc::clone(&shared.headers));
+    let plan = Arc::clone(&shared.headers);
+    let (guarded, ending) = Guarded::new(body, limit, plan, session.cloned());
     *request.body_mut() = Body::boxed(guarded);
     Ok(Some(ending))
 }

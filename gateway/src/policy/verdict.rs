@@ -52,6 +52,8 @@ pub enum Denied {
 pub struct CopyOffer {
     /// The path to post to.
     pub post: String,
+    /// Where what was refused can be looked at.
+    pub look: String,
 }
 
 impl Decision {
@@ -173,6 +175,7 @@ fn refusal<'r>(
         let (action, copies) = set.copies_of(record.kind)?;
         judge(action, Some(record)).allow.then(|| CopyOffer {
             post: copies.post.fill(&record.id),
+            look: copies.land.fill(&record.id),
         })
     });
     Denied::Visible {

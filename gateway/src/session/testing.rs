@@ -18,7 +18,7 @@ use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
     AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    Opening, SessionRecord, Standing, Store, StoreError, StoreResult, Whose,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -383,6 +383,26 @@ impl Store for Memory {
     }
 
     async fn forget_device(&self, _: AccountKey, _: &str) -> StoreResult<bool> {
+        unreachable!("not a session's")
+    }
+
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        unreachable!("not a session's")
+    }
+
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        unreachable!("not a session's")
+    }
+
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        unreachable!("not a session's")
+    }
+
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        unreachable!("not a session's")
+    }
+
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         unreachable!("not a session's")
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use prometheus::Histogram;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout};
 
 use crate::body::Body;
@@ -50,6 +51,15 @@ pub enum UpstreamError {
         /// What hyper saw.
         source: hyper::Error,
     },
+    /// The request's own body stood still for too long.
+    #[error("the request's body stood still")]
+    RequestStalled,
+    /// As many requests are under way as the configuration allows.
+    #[error("upstream `{upstream}` has as many requests under way as it may")]
+    Full {
+        /// Which.
+        upstream: Arc<str>,
+    },
     /// No answer by the deadline.
     #[error("upstream `{upstream}` did not answer in {} s", after.as_secs_f32())]
     Timeout {
@@ -63,10 +73,10 @@ pub enum UpstreamError {
 impl Upstreams {
     /// Pools for the configured upstreams; connects to nothing yet. `None` without any upstream.
     #[must_use]
-    pub fn new(configured: &[config::Upstream], metrics: &Metrics) -> Option<Self> {
+    pub fn new(configured: &[config::Upstream], workers: usize, metrics: &Metrics) -> Option<Self> {
         let all: Vec<_> = configured
             .iter()
-            .map(|upstream| Arc::new(Upstream::new(upstream, metrics)))
+            .map(|upstream| Arc::new(Upstream::new(upstream, workers, metrics)))
             .collect();
         let default = Arc::clone(all.first()?);
         let by_name = all
@@ -89,15 +99,20 @@ pub struct Upstream {
     name: Arc<str>,
     settings: config::Upstream,
     pool: Arc<Pool>,
+    /// This worker's share of the requests that may be under way.
+    places: Arc<Semaphore>,
     metrics: Metrics,
     response_seconds: Histogram,
 }
 
 impl Upstream {
-    fn new(settings: &config::Upstream, metrics: &Metrics) -> Self {
+    fn new(settings: &config::Upstream, workers: usize, metrics: &Metrics) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         Self {
             pool: Arc::new(Pool::new(settings)),
+            places: Arc::new(Semaphore::new(
+                (settings.concurrency / workers.max(1)).max(1),
+            )),
             response_seconds: metrics.upstream_seconds.with_label_values(&[&*name]),
             settings: settings.clone(),
             metrics: metrics.clone(),
@@ -124,10 +139,16 @@ impl Upstream {
     ///
     /// [`UpstreamError`]; the request is tried again only where nothing of it was sent.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.count("full");
+            return Err(UpstreamError::Full {
+                upstream: Arc::clone(&self.name),
+            });
+        };
         let watch = progress::watch(&mut request, self.settings.idle_timeout);
         let started = Instant::now();
         loop {
-            let (mut connection, fresh) = match self.pool.take().await {
+            let (mut connection, fresh) = match self.pool.take() {
                 Some(kept) => (kept, false),
                 None => (self.connect().await?, true),
             };
@@ -135,11 +156,12 @@ impl Upstream {
                 Ok(response) => {
                     self.response_seconds
                         .observe(started.elapsed().as_secs_f64());
-                    return Ok(self.deliver(response, connection));
+                    return Ok(self.deliver(response, connection, place));
                 }
                 Err(mut refused) => match refused.take_message() {
                     // A kept connection that closed under us took nothing: the next one is tried.
                     Some(unsent) if !fresh => request = unsent,
+                    _ if watch.stalled() => return Err(UpstreamError::RequestStalled),
                     _ => return Err(self.broken(refused.into_error())),
                 },
             }
@@ -193,6 +215,7 @@ impl Upstream {
         &self,
         response: Response<hyper::body::Incoming>,
         connection: SendRequest<Body>,
+        place: OwnedSemaphorePermit,
     ) -> Response<Body> {
         let (head, incoming) = response.into_parts();
         if http_body::Body::is_end_stream(&incoming) {
@@ -207,6 +230,7 @@ impl Upstream {
             connection,
             Arc::clone(&self.pool),
             self.settings.idle_timeout,
+            place,
         );
         Response::from_parts(head, Body::boxed(body))
     }
@@ -228,10 +252,12 @@ impl Upstream {
 
     /// Whether an endpoint takes a connection now.
     pub async fn is_reachable(&self) -> bool {
-        self.connect()
-            .await
-            .map(|connection| self.pool.put(connection))
-            .is_ok()
+        let all = futures_util::future::join_all(
+            self.pool
+                .endpoints()
+                .map(|endpoint| timeout(self.settings.connect_timeout, pool::connect(endpoint))),
+        );
+        all.await.iter().any(|one| matches!(one, Ok(Ok(_))))
     }
 }
 

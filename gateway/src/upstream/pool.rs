@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::{Body, BodyError};
@@ -42,22 +43,23 @@ impl Pool {
         }
     }
 
-    /// A kept connection that is ready, if there is one.
-    pub(super) async fn take(&self) -> Option<SendRequest<Body>> {
-        loop {
-            let mut kept = self.lock().pop()?;
-            if kept.is_ready() || kept.ready().await.is_ok() {
-                return Some(kept);
-            }
-        }
+    /// The kept connection that was used last, of those that are ready. One that is not may still
+    /// be sending a request that was answered early: nobody waits for it.
+    pub(super) fn take(&self) -> Option<SendRequest<Body>> {
+        let mut idle = self.lock();
+        let last = idle.iter().rposition(SendRequest::is_ready)?;
+        Some(idle.remove(last))
     }
 
-    /// Keeps a connection whose exchange has ended.
+    /// Keeps a connection whose answer has been read; with no room, instead of one that is stuck.
     pub(super) fn put(&self, connection: SendRequest<Body>) {
         if connection.is_closed() {
             return;
         }
         let mut idle = self.lock();
+        if idle.len() >= self.keep {
+            idle.retain(|kept| kept.is_ready() && !kept.is_closed());
+        }
         if idle.len() < self.keep {
             idle.push(connection);
         }
@@ -102,6 +104,8 @@ pub(super) struct Returning {
     pool: Arc<Pool>,
     idle: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Counts as under way until the answer has been read.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Returning {
@@ -110,6 +114,7 @@ impl Returning {
         connection: SendRequest<Body>,
         pool: Arc<Pool>,
         idle: Duration,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             incoming,
@@ -117,6 +122,7 @@ impl Returning {
             pool,
             idle,
             stalled: None,
+            _place: place,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,9 +23,17 @@ struct State {
     start: Instant,
     /// Milliseconds after `start` at which bytes last moved.
     moved: AtomicU64,
+    stalled: AtomicBool,
 }
 
 impl Watched {
+    /// Whether the body was given up because it stood still.
+    pub(super) fn stalled(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|state| state.stalled.load(Ordering::Acquire))
+    }
+
     /// The later deadline of an answer, if the body moved (or ended) since the last one was set:
     /// an upstream need not answer before it has the whole request.
     pub(super) fn extension(&self, after: Duration) -> Option<Instant> {
@@ -44,6 +52,7 @@ pub(super) fn watch(request: &mut Request<Body>, idle: Duration) -> Watched {
     let state = Arc::new(State {
         start: Instant::now(),
         moved: AtomicU64::new(0),
+        stalled: AtomicBool::new(false),
     });
     let inner = std::mem::take(request.body_mut());
     *request.body_mut() = Body::boxed(Moving {
@@ -77,6 +86,7 @@ impl HttpBody for Moving {
                 .stalled
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
             ready!(stalled.as_mut().poll(cx));
+            this.state.stalled.store(true, Ordering::Release);
             let error = io::Error::new(io::ErrorKind::TimedOut, "the request's body stalled");
             return Poll::Ready(Some(Err(Box::new(error))));
         };

@@ -1,12 +1,11 @@
-//! Where things are: `[store]`, `[directory]`, `[policy]`, `[admin]`, `[keys]`, `[log]` and
-//! `[audit]`.
+//! Where things are: `[store]`, `[policy]`, `[admin]`, `[keys]`, `[log]` and `[audit]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::secret_ref::SecretRef;
 use super::super::values::nearest;
 use super::super::written::{self, At, Hidden, Written};
-use super::super::{Admin, Audit, Directory, Listener, Log, Policy, Store};
+use super::super::{Admin, Audit, Listener, Log, Policy, Store};
 use super::Resolver;
 use super::listeners::overlap;
 use crate::secret::MasterKey;
@@ -27,14 +26,6 @@ impl Resolver<'_> {
                 Some(at) => self.path("audit.dir", Some(at), ""),
                 None => beside,
             },
-        }
-    }
-
-    pub(super) fn directory(&mut self, written: Option<&written::Directory>) -> Directory {
-        let (kind, path) = written.map_or((None, None), |it| (it.kind.as_ref(), it.path.as_ref()));
-        self.kind("directory.kind", kind, "file", &["postgres"]);
-        Directory::File {
-            path: self.path("directory.path", path, "config/directory.toml"),
         }
     }
 

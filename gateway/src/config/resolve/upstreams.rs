@@ -110,6 +110,12 @@ impl Resolver<'_> {
                 0..=10_000,
                 32,
             ),
+            concurrency: self.count(
+                "upstream.concurrency",
+                written.concurrency.as_ref(),
+                1..=1_000_000,
+                1024,
+            ),
         }
     }
 

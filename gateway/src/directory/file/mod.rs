@@ -97,6 +97,10 @@ impl Directory for FileDirectory {
     fn generation(&self) -> u64 {
         self.current.load().number
     }
+
+    fn reload(&self) -> Result<(), Vec<Fault>> {
+        Self::reload(self)
+    }
 }
 
 fn read(path: &Path) -> Result<Register, Vec<Fault>> {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Register;
 use crate::config::fault::{Fault, Source};
-use crate::directory::{Person, PhoneNumber};
+use crate::directory::{Person, PhoneNumber, is_token};
 use crate::principal::{Company, EmailAddress, Principal};
 
 const ENTRIES: [&str; 2] = ["company", "user"];
@@ -24,8 +24,6 @@ const USER: [&str; 8] = [
     "roles",
     "suspended",
 ];
-/// Longest identifier, login or role in bytes: all of them travel in headers.
-const MAX_BYTES: usize = 64;
 
 /// Reads everybody, or says everything that is wrong, in the order of the text.
 pub(super) fn read(source: &Source) -> Result<Register, Vec<Fault>> {
@@ -43,6 +41,10 @@ pub(super) fn read(source: &Source) -> Result<Register, Vec<Fault>> {
     };
     for error in broken {
         reader.fault(error.span().unwrap_or_default(), error.message());
+    }
+    if reader.faults.is_empty() && register.by_id.is_empty() {
+        // A file that is being written, or was emptied by mistake, must not end every session.
+        reader.fault(0..0, "the directory names nobody: it has no `[[user]]`");
     }
     let mut faults = reader.faults;
     if faults.is_empty() {
@@ -304,8 +306,4 @@ impl<'a> Reader<'_> {
         let fault = self.source.fault(span, message).help(help);
         self.faults.push((offset, fault));
     }
-}
-
-fn is_token(text: &str) -> bool {
-    (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

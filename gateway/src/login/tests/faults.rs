@@ -15,7 +15,7 @@ use crate::principal::{EmailAddress, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
     AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    Opening, SessionRecord, Standing, Store, StoreError, StoreResult, Whose,
 };
 
 fn assert_unavailable(answer: &Answer) {
@@ -217,6 +217,26 @@ impl Store for Broken {
     }
 
     async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
+        broken()
+    }
+
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        broken()
+    }
+
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        broken()
+    }
+
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        broken()
+    }
+
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        broken()
+    }
+
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         broken()
     }
 

@@ -5,4 +5,5 @@ mod attacks;
 mod faults;
 mod flow;
 mod refusals;
+mod waiting;
 mod world;

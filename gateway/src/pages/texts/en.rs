@@ -27,6 +27,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         },
         submit: "Log in",
         resend: "Send a new code",
+        resend_in: ("No code yet? You can ask for a new one in ", " seconds."),
         resent: "A new code is on its way. The one before it is no longer good.",
         restart: "Use another e-mail address",
         wrong: |left| {
@@ -54,6 +55,20 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         forget: "Forget",
         logout: "Log out",
         start: "To the start page",
+        failures: |count| {
+            let attempts = if count == 1 { "attempt" } else { "attempts" };
+            format!(
+                "{count} failed {attempts} before your latest login. If that was not you, end \
+                 what you do not recognise below, and tell your administrator."
+            )
+        },
+        failures_message: |host, count| {
+            let attempts = if count == 1 { "attempt" } else { "attempts" };
+            format!(
+                "{host}: {count} failed {attempts} before the login just now. If that was not \
+                 you, tell your administrator."
+            )
+        },
     },
     copy: CopyTexts {
         title: |owner| match owner {
@@ -63,6 +78,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         lead: "You can open it, but only its owner can change it. \
                Make a copy of your own, and change that.",
         submit: "Make a copy",
+        back: "Go back without a copy",
     },
     refusals: RefusalTexts {
         malformed: Refusal {
@@ -97,6 +113,10 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
             heading: "Too many attempts",
             text: "For your safety nobody can try again for a while.",
         },
+        too_soon: Refusal {
+            heading: "A new code cannot be sent yet",
+            text: "A code that has reached you is still good.",
+        },
         gateway: Refusal {
             heading: "The application does not answer",
             text: "This is our fault, not yours. Try again in a little while.",
@@ -129,5 +149,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         },
         start: "To the start page",
         login: "To the login page",
+        code: "Back to typing the code",
+        follows: "This page keeps itself up to date, and goes on when the time has come.",
     },
 };

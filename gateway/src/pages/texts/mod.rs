@@ -44,6 +44,8 @@ pub(super) struct CodeTexts {
     pub(super) hint: fn(u64) -> String,
     pub(super) submit: &'static str,
     pub(super) resend: &'static str,
+    /// Of the seconds until another code can be asked for: what stands before and after them.
+    pub(super) resend_in: (&'static str, &'static str),
     pub(super) resent: &'static str,
     pub(super) restart: &'static str,
     /// Of the number of tries left.
@@ -70,6 +72,10 @@ pub(super) struct AccountTexts {
     pub(super) forget: &'static str,
     pub(super) logout: &'static str,
     pub(super) start: &'static str,
+    /// Of the number of failed attempts before the latest login.
+    pub(super) failures: fn(u32) -> String,
+    /// The message to the telephone that says the same, of a host and the number: one line.
+    pub(super) failures_message: fn(&str, u32) -> String,
 }
 
 /// The page that offers a copy.
@@ -78,6 +84,7 @@ pub(super) struct CopyTexts {
     pub(super) title: fn(Option<&str>) -> String,
     pub(super) lead: &'static str,
     pub(super) submit: &'static str,
+    pub(super) back: &'static str,
 }
 
 /// Why a request was refused.
@@ -90,6 +97,8 @@ pub(super) struct RefusalTexts {
     pub(super) too_large: Refusal,
     pub(super) misdirected: Refusal,
     pub(super) too_many: Refusal,
+    /// Another code was asked for too soon.
+    pub(super) too_soon: Refusal,
     pub(super) gateway: Refusal,
     pub(super) unavailable: Refusal,
     pub(super) slow: Refusal,
@@ -98,6 +107,10 @@ pub(super) struct RefusalTexts {
     pub(super) wait: fn(Duration) -> String,
     pub(super) start: &'static str,
     pub(super) login: &'static str,
+    /// To the form for the code.
+    pub(super) code: &'static str,
+    /// That a page with a waiting time follows it.
+    pub(super) follows: &'static str,
 }
 
 /// One reason, in a heading and a sentence or two of what to do.
@@ -137,6 +150,20 @@ pub(super) fn rounded(wait: Duration) -> (u64, Unit) {
     }
 }
 
+/// Seconds after which what a page says of a time to wait is no longer so: it counts down in the
+/// steps of the unit that it is said in, and in the last seconds by a quarter of a minute, so that
+/// whoever has it read to them is not interrupted all the time.
+pub(super) fn step(wait: Duration) -> u64 {
+    let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+    let unit = match rounded(wait).1 {
+        Unit::Second => return seconds.min(15),
+        Unit::Minute => 60,
+        Unit::Hour => 3_600,
+        Unit::Day => 86_400,
+    };
+    seconds - (seconds.div_ceil(unit) - 1) * unit
+}
+
 /// A unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -169,6 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn a_waiting_page_is_renewed_when_it_is_no_longer_true() {
+        for (wait, next) in [
+            (0, 1),
+            (7, 7),
+            (90, 15),
+            (91, 31),
+            (120, 60),
+            (5_401, 1_801),
+        ] {
+            let wait = Duration::from_secs(wait);
+            assert_eq!(step(wait), next, "{wait:?}");
+            let after = wait.saturating_sub(Duration::from_secs(next));
+            assert!(
+                after.is_zero() || rounded(after) != rounded(wait),
+                "{wait:?}"
+            );
+        }
+    }
+
+    #[test]
     fn one_and_many_are_told_apart() {
         let wait =
             |language: Language, secs| (language.texts().refusals.wait)(Duration::from_secs(secs));
@@ -197,6 +244,9 @@ mod tests {
             let line = (language.texts().code.message)("projects.example.com", "0042");
             assert!(!line.contains('\n'));
             assert!(line.contains("projects.example.com") && line.contains("0042"));
+            let line = (language.texts().account.failures_message)("projects.example.com", 7);
+            assert!(!line.contains('\n') && line.len() <= 160, "{line}");
+            assert!(line.contains("projects.example.com") && line.contains('7'));
         }
     }
 }

@@ -27,6 +27,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         },
         submit: "Logg inn",
         resend: "Send en ny kode",
+        resend_in: ("Ingen kode ennå? Du kan be om en ny om ", " sekunder."),
         resent: "En ny kode er på vei. Den forrige gjelder ikke lenger.",
         restart: "Bruk en annen e-postadresse",
         wrong: |left| format!("Koden er feil. Du har {left} forsøk igjen."),
@@ -49,6 +50,28 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         forget: "Glem",
         logout: "Logg ut",
         start: "Til startsiden",
+        failures: |count| {
+            let failed = if count == 1 {
+                "mislykket"
+            } else {
+                "mislykkede"
+            };
+            format!(
+                "{count} {failed} forsøk før siste innlogging. Hvis det ikke var deg: avslutt \
+                 det du ikke kjenner igjen nedenfor, og si fra til administratoren."
+            )
+        },
+        failures_message: |host, count| {
+            let failed = if count == 1 {
+                "mislykket"
+            } else {
+                "mislykkede"
+            };
+            format!(
+                "{host}: {count} {failed} forsøk før innloggingen nå. Hvis det ikke var deg, \
+                 si fra til administratoren."
+            )
+        },
     },
     copy: CopyTexts {
         title: |owner| match owner {
@@ -58,6 +81,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         lead: "Du kan åpne det, men bare eieren kan endre det. \
                Lag en egen kopi, og endre den.",
         submit: "Lag en kopi",
+        back: "Gå tilbake uten å kopiere",
     },
     refusals: RefusalTexts {
         malformed: Refusal {
@@ -93,6 +117,10 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
             heading: "For mange forsøk",
             text: "For din sikkerhet kan ingen prøve igjen på en stund.",
         },
+        too_soon: Refusal {
+            heading: "En ny kode kan ikke sendes ennå",
+            text: "En kode som har nådd deg, gjelder fortsatt.",
+        },
         gateway: Refusal {
             heading: "Programmet svarer ikke",
             text: "Feilen er vår, ikke din. Prøv igjen om en liten stund.",
@@ -125,5 +153,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         },
         start: "Til startsiden",
         login: "Til innloggingen",
+        code: "Tilbake til koden",
+        follows: "Siden holder seg selv oppdatert, og går videre når tiden er inne.",
     },
 };

@@ -14,6 +14,7 @@ fn visible(owner: &str, copy: Option<&str>) -> Verdict {
         owner: Some(owner.into()),
         copy: copy.map(|post| CopyOffer {
             post: post.to_owned(),
+            look: post.trim_end_matches("/copy").to_owned(),
         }),
     })
 }

@@ -16,13 +16,14 @@ use crate::config::Window;
 use crate::config::fault::Fault;
 use crate::metrics::Metrics;
 use crate::policy::{
-    Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet, RouteMatch,
+    Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet,
+    RouteMatch, Unsettled,
 };
-use crate::principal::{Company, EmailAddress, Principal};
+use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::BearerHash;
 use crate::store::{
     AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    Opening, SessionRecord, Standing, Store, StoreError, StoreResult, Whose,
 };
 use crate::target::Target;
 
@@ -194,17 +195,29 @@ impl House {
         let matched = matched(&self.set, line);
         let method: Method = line.split(' ').next().unwrap().parse().unwrap();
         let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
-        let _unsettled = unsettled.await;
+        let unsettled = unsettled.await;
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        let status = StatusCode::from_u16(status).unwrap();
-        let body = Some(body.as_bytes());
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: &headers,
+            body: Some(body.as_bytes()),
+        };
+        let lookups: Arc<dyn Lookups> = self.application.clone();
         self.authoriser
-            .after_answer(&self.set, &matched, who, status, &headers, body)
+            .after_answer(&self.set, &matched, who, &lookups, unsettled, answer)
             .await
             .unwrap()
+    }
+
+    /// A request that is forwarded and not answered yet.
+    pub(super) async fn send(&self, line: &str) -> Unsettled {
+        let matched = matched(&self.set, line);
+        let method: Method = line.split(' ').next().unwrap().parse().unwrap();
+        let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
+        unsettled.await
     }
 
     pub(super) fn counted(&self, result: &str) -> u64 {
@@ -420,6 +433,21 @@ impl Store for Learner {
         elsewhere()
     }
     async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        elsewhere()
+    }
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        elsewhere()
+    }
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        elsewhere()
+    }
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         elsewhere()
     }
     async fn ready(&self) -> StoreResult<()> {

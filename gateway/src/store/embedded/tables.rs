@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
+use crate::secret::BearerHash;
 use crate::store::{AccountKey, Lane, StoreError, StoreResult};
 
 /// A hashed identifier as a key.
@@ -33,6 +34,8 @@ pub(super) const BY_ACCOUNT: Definition<(IdKey, IdKey), ()> =
     TableDefinition::new("devices_by_account");
 pub(super) const SEALED: Definition<&str, Bytes> = TableDefinition::new("sealed");
 pub(super) const FACTS: Definition<&str, Bytes> = TableDefinition::new("learned_facts");
+pub(super) const SUSPENDED: Definition<&str, ()> = TableDefinition::new("suspended");
+pub(super) const FAILURES: Definition<IdKey, Bytes> = TableDefinition::new("failures");
 pub(super) const EXPIRIES: Definition<(u64, u8, Bytes), ()> = TableDefinition::new("expiries");
 
 /// The least and the greatest identifier, for ranges.
@@ -57,6 +60,8 @@ pub(super) struct Tables<'tx> {
     pub(super) by_account: Table<'tx, (IdKey, IdKey), ()>,
     pub(super) sealed: Table<'tx, &'static str, Bytes>,
     pub(super) facts: Table<'tx, &'static str, Bytes>,
+    pub(super) suspended: Table<'tx, &'static str, ()>,
+    pub(super) failures: Table<'tx, IdKey, Bytes>,
     pub(super) expiries: Table<'tx, (u64, u8, Bytes), ()>,
     /// Lanes of addresses without a user that are kept.
     pub(super) most_strangers: u64,
@@ -77,6 +82,8 @@ impl<'tx> Tables<'tx> {
             by_account: tx.open_table(BY_ACCOUNT)?,
             sealed: tx.open_table(SEALED)?,
             facts: tx.open_table(FACTS)?,
+            suspended: tx.open_table(SUSPENDED)?,
+            failures: tx.open_table(FAILURES)?,
             expiries: tx.open_table(EXPIRIES)?,
             most_strangers,
         })
@@ -212,6 +219,14 @@ pub(super) fn lanes_of(account: AccountKey) -> (LaneKey, LaneKey) {
         lane_key_of(account, 0, FIRST),
         lane_key_of(account, u8::MAX, LAST),
     )
+}
+
+/// The lane that a key names.
+pub(super) fn lane_of(key: &LaneKey) -> Lane {
+    match key.split_last_chunk::<32>() {
+        Some(([.., 1], device)) => Lane::Known(BearerHash(*device)),
+        _ => Lane::Unknown,
+    }
 }
 
 fn lane_key_of(account: AccountKey, tag: u8, device: Id) -> LaneKey {

@@ -8,6 +8,7 @@
     reason = "a test that meets what it did not expect shall fail"
 )]
 
+mod alike;
 mod browser;
 mod cluster;
 mod codes;

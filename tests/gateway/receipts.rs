@@ -69,7 +69,8 @@ async fn a_receipt_counts_once_and_a_forged_one_never() {
     longer.push(("ErrorCode", "30003"));
     let other_token = twilio_signature("1f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f", &url, &form);
     let other_path = twilio_signature(TOKEN, &format!("{url}/"), &form);
-    let forged: [(&[(&str, &str)], Option<&str>); 9] = [
+    type Forged<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+    let forged: [Forged<'_>; 9] = [
         (&form, None),
         (&form, Some("")),
         (&form, Some("not base64!")),

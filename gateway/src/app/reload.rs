@@ -183,7 +183,7 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
             .is_ok_and(|more| more.is_some())
         {}
     };
-    let _ = timeout(SETTLE * 3, rest).await;
+    let _ = timeout(SETTLED, rest).await;
 }
 
 /// Reads everything again: the directory first, and whom it no longer lets in is out before the

@@ -88,6 +88,7 @@ struct Gateway {
     directory: Arc<FileDirectory>,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
+    login: Login,
 }
 
 /// Serves until `stop` resolves, then drains.
@@ -159,7 +160,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         policy: ArcSwap::new(loaded.policy),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
-        own_pages: Arc::new(LoginPages(login)),
+        own_pages: Arc::new(LoginPages(login.clone())),
         sessions,
         directory,
         keyring,
@@ -173,6 +174,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         reloads: Reloads::new(&shared.metrics),
         directory: loaded.directory,
         certificates: loaded.certificates,
+        login,
         store,
         shared,
     });
@@ -289,6 +291,9 @@ impl Gateway {
             }
             if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
                 tracing::warn!(%error, "the time could not be written down");
+            }
+            if let Err(error) = self.login.watch().await {
+                tracing::warn!(%error, "the login's shield could not be looked at");
             }
             if let Err(error) = self.shared.keyring.rotate_if_due().await {
                 tracing::warn!(%error, "the assertion's keys could not be rotated");

@@ -60,6 +60,7 @@ impl House {
         .unwrap();
         let upstream = service.address;
         let mut config = sample_config(dir.path(), port, upstream);
+        config.push_str(WIDE_SENDS);
         change(&mut config);
         let mut house = Self {
             gateway: None,
@@ -284,6 +285,20 @@ impl House {
             .to_owned()
     }
 }
+
+/// Budgets of messages and submissions that nobody reaches, so that a test about something else
+/// may log the same people in as often, and as fast, as it likes. A test about the budgets takes
+/// this text out of its configuration again, and has those that are shipped.
+pub(crate) const WIDE_SENDS: &str = r#"
+[login.sends]
+unknown_device = [{ limit = 100000, per = "1h" }]
+known_device = [{ limit = 100000, per = "1h" }]
+address = [{ limit = 100000, per = "1h" }]
+address_codes = [{ limit = 100000, per = "1h" }]
+prefix = [{ limit = 100000, per = "1h" }]
+company = [{ limit = 100000, per = "1h" }]
+all = [{ limit = 100000, per = "1h" }]
+"#;
 
 /// The configuration of a test: the sample's, with the test's own folders and ports.
 fn sample_config(dir: &Path, port: u16, service: SocketAddr) -> String {

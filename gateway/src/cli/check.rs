@@ -13,8 +13,9 @@ use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
 use crate::clock::Timestamp;
 use crate::config::fault::Fault;
-use crate::config::{self, CertificateFiles, Config, Directory, Login};
+use crate::config::{self, CertificateFiles, Config, Directory};
 use crate::directory::file::FileDirectory;
+use crate::limit;
 use crate::policy::PolicySet;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -185,27 +186,23 @@ fn summary(config: &Config, warnings: usize) -> String {
         .iter()
         .map(|one| one.name.as_str())
         .collect();
+    let target = limit::takeovers_per_year(&config.login);
     format!(
-        "{}: no faults, {}\n  {} at {}\n  upstreams: {}\n  one account guessed at from strangers' browsers all year: {:.1} % to be taken over\n",
+        "{}: no faults, {}\n  {} at {}\n  upstreams: {}\n  takeovers by guessing, at worst: one account {} a day, {:.1} % a year; all accounts together {:.2} a year\n",
         config.source.display(),
         counted(warnings, "warning"),
         config.public_url.origin(),
         listeners.join(", "),
         upstreams.join(", "),
-        yearly_odds(&config.login) * 100.0,
+        scientific(target.per_day),
+        target.per_year * 100.0,
+        limit::fleet_takeovers_per_year(&config.login),
     )
 }
 
-/// How likely a year of guesses at one account hits one of the 10,000 codes: the guesses are
-/// bounded by the tightest window.
-fn yearly_odds(login: &Login) -> f64 {
-    let year = DAY.as_secs_f64() * 365.0;
-    let guesses = login
-        .unknown_device
-        .iter()
-        .map(|window| f64::from(window.limit) * (year / window.per.as_secs_f64()).max(1.0))
-        .fold(f64::INFINITY, f64::min);
-    1.0 - (1.0_f64 - 1e-4).powf(guesses)
+/// A small chance as people write it, such as `5e-4`.
+fn scientific(chance: f64) -> String {
+    format!("{chance:.0e}")
 }
 
 #[cfg(test)]
@@ -366,23 +363,22 @@ dir = "{root}/policies"
     }
 
     #[test]
-    fn the_default_budgets_allow_two_and_a_half_percent_a_year() {
-        let day = |limit, days| config::Window {
-            limit,
-            per: DAY * days,
+    fn the_takeovers_that_the_numbers_allow_are_told() {
+        let dir = folder("https://localhost:8443");
+        let file = dir.path().join("portvakt.toml");
+        let told = || {
+            let (config, _) = config::load(&file, &|_| None).unwrap();
+            summary(&config, 0)
         };
-        let (config, _) = config::load(
-            &folder("https://localhost:8443")
-                .path()
-                .join("portvakt.toml"),
-            &|_| None,
-        )
-        .unwrap();
-        assert!((yearly_odds(&config.login) - 0.024).abs() < 0.0005);
-        let login = Login {
-            unknown_device: vec![day(5, 1)],
-            ..config.login
-        };
-        assert!((yearly_odds(&login) - 0.167).abs() < 0.0005);
+        let shipped = "one account 5e-4 a day, 2.4 % a year; all accounts together 0.96 a year";
+        assert!(told().contains(shipped), "{}", told());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let wide = format!(
+            "{text}[login]\nunknown_device = [{{ limit = 50, per = \"1d\" }}]\n\
+             [login.fleet]\nburst = 1000\nrefill_per_day = 100\n"
+        );
+        std::fs::write(&file, wide).unwrap();
+        let wide = "one account 5e-3 a day, 83.9 % a year; all accounts together 3.75 a year";
+        assert!(told().contains(wide), "{}", told());
     }
 }

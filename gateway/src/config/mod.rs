@@ -233,6 +233,87 @@ pub struct Login {
     pub device_lifetime: Duration,
     /// The tick on which the login's answers leave; default 50 ms.
     pub answer_tick: Duration,
+    /// What messages may be sent.
+    pub sends: Sends,
+    /// Failed comparisons from unknown devices, all accounts together.
+    pub fleet: Fleet,
+    /// What a raised shield asks of an unknown device.
+    pub shield: Shield,
+}
+
+/// The budgets of messages, and of what is asked for by one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sends {
+    /// Messages per account to unknown devices; default 1 in 60 s, 3 in 15 min, 5 in 24 h.
+    pub unknown_device: Vec<Window>,
+    /// Messages per account to known devices; default 1 in 60 s, 3 in 15 min, 20 in 24 h.
+    pub known_device: Vec<Window>,
+    /// Messages asked for by unknown devices per client address (IPv4, or IPv6 /64); default 30 in
+    /// 1 h.
+    pub address: Vec<Window>,
+    /// Codes submitted by unknown devices per client address; default 60 in 1 h.
+    pub address_codes: Vec<Window>,
+    /// Messages to unknown devices per number without its last four digits; default 30 in 1 h.
+    pub prefix: Vec<Window>,
+    /// Messages per company; a tenth is kept for known devices; default 500 in 1 h, 2,000 in 24 h.
+    pub company: Vec<Window>,
+    /// Messages in all; a tenth is kept for known devices; default 2,000 in 1 h, 10,000 in 24 h.
+    pub all: Vec<Window>,
+    /// Countries that messages may go to, as ISO 3166-1 alpha-2; `None` is those of the numbers
+    /// in the directory at load.
+    pub countries: Option<Vec<String>>,
+}
+
+impl Default for Sends {
+    fn default() -> Self {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let window = |limit, per| Window { limit, per };
+        let lane = |daily| {
+            vec![
+                window(1, second * 60),
+                window(3, second * 900),
+                window(daily, hour * 24),
+            ]
+        };
+        Self {
+            unknown_device: lane(5),
+            known_device: lane(20),
+            address: vec![window(30, hour)],
+            address_codes: vec![window(60, hour)],
+            prefix: vec![window(30, hour)],
+            company: vec![window(500, hour), window(2_000, hour * 24)],
+            all: vec![window(2_000, hour), window(10_000, hour * 24)],
+            countries: None,
+        }
+    }
+}
+
+/// The one budget that failed comparisons from unknown devices draw on, whoever's they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// Units when it is full; default 500.
+    pub burst: u32,
+    /// Units that come back per day; default 25.
+    pub refill_per_day: u32,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            burst: 500,
+            refill_per_day: 25,
+        }
+    }
+}
+
+/// What a raised shield asks of an unknown device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shield {
+    /// To follow a link sent to the account's e-mail address; without a mail server, refused.
+    #[default]
+    Link,
+    /// Nothing: it is refused.
+    Refuse,
 }
 
 /// A budget's window: at most `limit` in any stretch of `per`.

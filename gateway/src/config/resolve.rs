@@ -6,6 +6,7 @@
 
 mod fields;
 mod listeners;
+mod login;
 mod places;
 mod upstreams;
 
@@ -19,7 +20,7 @@ use toml::de::DeTable;
 
 use super::fault::{Fault, Source};
 use super::written::{self, At, Written};
-use super::{Config, Limits, Login, PublicUrl, Session, Window, secret_ref, shape, values};
+use super::{Config, Limits, PublicUrl, Session, secret_ref, shape, values};
 
 /// What a configuration resolves against besides its own text.
 #[derive(Clone, Copy)]
@@ -241,94 +242,6 @@ impl Resolver<'_> {
             );
         }
         Session { idle, absolute }
-    }
-
-    fn login(&mut self, written: &written::Login) -> Login {
-        let day = Duration::from_secs(86_400);
-        let window = |limit, days| Window {
-            limit,
-            per: day * days,
-        };
-        Login {
-            code_lifetime: self.duration(
-                "login.code_lifetime",
-                written.code_lifetime.as_ref(),
-                Duration::from_secs(30)..=Duration::from_secs(600),
-                Duration::from_secs(300),
-            ),
-            attempts_per_challenge: self.count(
-                "login.attempts_per_challenge",
-                written.attempts_per_challenge.as_ref(),
-                1..=5,
-                3,
-            ),
-            live_challenges: self.count(
-                "login.live_challenges",
-                written.live_challenges.as_ref(),
-                1..=5,
-                3,
-            ),
-            unknown_device: self.windows(
-                "login.unknown_device",
-                written.unknown_device.as_ref(),
-                vec![window(5, 1), window(20, 30)],
-            ),
-            known_device: self.windows(
-                "login.known_device",
-                written.known_device.as_ref(),
-                vec![window(10, 1), window(30, 30)],
-            ),
-            device_lifetime: self.duration(
-                "login.device_lifetime",
-                written.device_lifetime.as_ref(),
-                day..=day * 3650,
-                day * 180,
-            ),
-            answer_tick: self.duration(
-                "login.answer_tick",
-                written.answer_tick.as_ref(),
-                Duration::from_millis(1)..=Duration::from_secs(1),
-                Duration::from_millis(50),
-            ),
-        }
-    }
-
-    fn windows(
-        &mut self,
-        key: &str,
-        written: Option<&At<Vec<written::Window>>>,
-        default: Vec<Window>,
-    ) -> Vec<Window> {
-        let Some(list) = written else {
-            return default;
-        };
-        if list.get().is_empty() {
-            self.fault(
-                list.span(),
-                format!("`{key}` is empty: nothing would bound the guesses"),
-                "at least one window, such as `{ limit = 5, per = \"24h\" }`",
-            );
-        }
-        let span = Duration::from_secs(1)..=Duration::from_secs(3650 * 86_400);
-        let default = Window {
-            limit: 1,
-            per: *span.end(),
-        };
-        let windows = list.get().iter().map(|window| Window {
-            limit: self.count(
-                &format!("{key}.limit"),
-                window.limit.as_ref(),
-                1..=10_000,
-                default.limit,
-            ),
-            per: self.duration(
-                &format!("{key}.per"),
-                window.per.as_ref(),
-                span.clone(),
-                default.per,
-            ),
-        });
-        windows.collect()
     }
 
     fn limits(&mut self, written: &written::Limits) -> Limits {

@@ -189,6 +189,57 @@ pub struct Login {
     /// 1 s. Default: `50ms`.
     #[schemars(extend("pattern" = DURATION))]
     pub answer_tick: Option<At<String>>,
+    /// What messages may be sent.
+    #[serde(default)]
+    pub sends: Sends,
+    /// The one budget of wrong guesses from browsers that never logged in, all accounts together.
+    #[serde(default)]
+    pub fleet: Fleet,
+    /// What such a browser must do when that budget is empty. `link`: follow a link sent to the
+    /// account's e-mail address; without a mail server it is refused. `refuse`: nothing, it is
+    /// refused. Default: `link`.
+    #[schemars(extend("enum" = ["link", "refuse"]))]
+    pub shield: Option<At<String>>,
+}
+
+/// What messages may be sent. What is held back by what only the gateway knows (number, company,
+/// country, total) is held back silently.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sends {
+    /// Messages per account to browsers that never logged in to it. Default: 1 in 60 s, 3 in
+    /// 15 min and 5 in 24 h.
+    pub unknown_device: Option<At<Vec<Window>>>,
+    /// Messages per account to browsers that have logged in to it before. Default: 1 in 60 s, 3 in
+    /// 15 min and 20 in 24 h.
+    pub known_device: Option<At<Vec<Window>>>,
+    /// Messages per client address (IPv4, or IPv6 /64) to browsers that never logged in. Default:
+    /// 30 in 1 h.
+    pub address: Option<At<Vec<Window>>>,
+    /// Codes submitted per client address by browsers that never logged in. Default: 60 in 1 h.
+    pub address_codes: Option<At<Vec<Window>>>,
+    /// Messages per telephone number without its last four digits, to browsers that never logged
+    /// in. Default: 30 in 1 h.
+    pub prefix: Option<At<Vec<Window>>>,
+    /// Messages per company, a tenth of them for known browsers only. Default: 500 in 1 h and
+    /// 2000 in 24 h.
+    pub company: Option<At<Vec<Window>>>,
+    /// Messages in all, a tenth of them for known browsers only. Default: 2000 in 1 h and 10000
+    /// in 24 h.
+    pub all: Option<At<Vec<Window>>>,
+    /// Countries that messages may go to, such as `["NO", "SE"]` (ISO 3166-1 alpha-2). Default:
+    /// those of the numbers in the directory when it is loaded.
+    pub countries: Option<Vec<At<String>>>,
+}
+
+/// Wrong guesses from browsers that never logged in, all accounts together.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// Units when it is full, 10 to 100000. Default: 500.
+    pub burst: Option<At<u64>>,
+    /// Units that come back per day, 1 to 10000. Default: 25.
+    pub refill_per_day: Option<At<u64>>,
 }
 
 /// At most `limit` in any stretch of `per`.

@@ -2,6 +2,7 @@
 
 pub mod file;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,6 +42,27 @@ impl PhoneNumber {
     pub fn as_e164(&self) -> &str {
         &self.0
     }
+
+    /// The number without its last four digits: what a block of numbers shares.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        let end = self.0.len().saturating_sub(4);
+        self.0.get(..end).unwrap_or_default()
+    }
+
+    /// The country, as ISO 3166-1 alpha-2; of a number that is no country's, its calling code,
+    /// such as `+883`.
+    #[must_use]
+    pub fn country(&self) -> String {
+        let Ok(number) = phonenumber::parse(None, &*self.0) else {
+            return String::new();
+        };
+        let country = number.country();
+        match country.id() {
+            Some(id) => id.as_ref().to_owned(),
+            None => format!("+{}", country.code()),
+        }
+    }
 }
 
 impl fmt::Debug for PhoneNumber {
@@ -65,4 +87,29 @@ pub trait Directory: Send + Sync + fmt::Debug {
 
     /// A number that changes whenever what was found before may no longer be so.
     fn generation(&self) -> u64;
+
+    /// The countries of the numbers that were there at load, where that can be told.
+    fn countries(&self) -> Option<BTreeSet<String>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_tells_its_country_and_its_block() {
+        for (number, country, prefix) in [
+            ("+4790000001", "NO", "+479000"),
+            ("+46701234567", "SE", "+4670123"),
+            ("+12025550123", "US", "+1202555"),
+            ("+18765550123", "JM", "+1876555"),
+            ("+883510000000", "+883", "+88351000"),
+        ] {
+            let number = PhoneNumber::parse(number).unwrap();
+            assert_eq!(number.country(), country, "{number:?}");
+            assert_eq!(number.prefix(), prefix);
+        }
+    }
 }

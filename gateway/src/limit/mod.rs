@@ -2,12 +2,18 @@
 //!
 //! The counting itself is the store's, atomically; this room says what is counted.
 
+mod sends;
+mod verification;
+
 use std::time::Duration;
 
 use crate::config::{Login, Window};
 use crate::principal::EmailAddress;
 use crate::secret::Key;
 use crate::store::{AccountKey, Lane};
+
+pub use self::sends::{Drafts, Sending};
+pub use self::verification::{Judgement, Verification};
 
 /// Codes that a guess may be: 0000–9999.
 const CODES: f64 = 10_000.0;
@@ -52,6 +58,15 @@ pub fn takeovers_per_year(login: &Login) -> Takeovers {
     }
 }
 
+/// Takeovers to expect in a year, all accounts together, of an attacker who spends all that the
+/// fleet's budget gives without its shield stopping them.
+#[must_use]
+pub fn fleet_takeovers_per_year(login: &Login) -> f64 {
+    let days = YEAR.as_secs_f64() / DAY.as_secs_f64();
+    let refilled = f64::from(login.fleet.refill_per_day) * days;
+    (f64::from(login.fleet.burst) + refilled) / CODES
+}
+
 /// Guesses that a budget allows in the long run per stretch of time; without end if it has no
 /// window.
 fn guesses(budget: &[Window], stretch: Duration) -> f64 {
@@ -72,6 +87,7 @@ fn chance(guesses: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Fleet, Sends, Shield};
     use crate::secret::{BearerId, MasterKey};
 
     fn window(limit: u32, days: u64) -> Window {
@@ -90,6 +106,9 @@ mod tests {
             known_device: vec![window(10, 1), window(30, 30)],
             device_lifetime: DAY * 180,
             answer_tick: Duration::from_millis(50),
+            sends: Sends::default(),
+            fleet: Fleet::default(),
+            shield: Shield::Link,
         }
     }
 
@@ -105,6 +124,7 @@ mod tests {
         let worst = takeovers_per_year(&login());
         near(worst.per_day, 5e-4);
         near(worst.per_year, 0.024);
+        near(fleet_takeovers_per_year(&login()), 0.9625);
     }
 
     #[test]

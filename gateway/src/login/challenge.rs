@@ -7,7 +7,9 @@ use data_encoding::HEXLOWER;
 
 use super::Desk;
 use super::cookies;
+use super::link::{self, Token};
 use super::refused::Refused;
+use super::sending::Clearance;
 use super::visit::Visit;
 use crate::audit::{Audit, Record};
 use crate::clock::Timestamp;
@@ -18,7 +20,7 @@ use crate::principal::{EmailAddress, Principal};
 use crate::secret::{self, BearerHash, BearerId, Code, Secret};
 use crate::session::Sessions;
 use crate::store::{
-    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, Lane, NewChallenge,
+    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, Gate, Lane, NewChallenge,
     Opening, SharedStore, Whose,
 };
 
@@ -38,15 +40,34 @@ pub(super) struct Success {
     pub(super) next: String,
 }
 
+/// A challenge that was opened.
+pub(super) struct Opened {
+    /// For the challenge cookie.
+    pub(super) id: BearerId,
+    /// Whether a link has to be followed before there is a code.
+    pub(super) by_link: bool,
+}
+
+/// An address that was typed, with what is known of it.
+struct Asked {
+    now: Timestamp,
+    email: EmailAddress,
+    account: AccountKey,
+    lane: Lane,
+    /// Who has it, unless they are suspended.
+    person: Option<Arc<Person>>,
+    next: String,
+}
+
 impl Desk {
-    /// Opens a challenge for an address, known or not, and sends its code if there is someone to
-    /// send it to. Returns what the challenge cookie carries.
+    /// Opens a challenge for an address, known or not, and sends its code, or its link while the
+    /// shield is raised, if there is someone to send it to.
     pub(super) async fn open(
         &self,
         visit: &Visit,
         email: &EmailAddress,
         next: String,
-    ) -> Result<BearerId, Refused> {
+    ) -> Result<Opened, Refused> {
         let now = self.clock.now();
         let account = limit::account_key(&self.account_key, email);
         let lane = self.lane(now, visit, account).await?;
@@ -55,42 +76,91 @@ impl Desk {
             .as_ref()
             .map(|person| person.principal.id.to_string());
         let suspended = person.as_ref().is_some_and(|p| p.principal.suspended);
-        let person = person.filter(|_| !suspended);
-        let id = BearerId::generate();
-        let (code, hash) = self.draw(id.hash(), person.is_some());
-        let challenge = NewChallenge {
-            id: id.hash(),
+        let asked = Asked {
+            now,
+            email: email.clone(),
             account,
-            user: person.as_ref().map(|person| person.principal.id.clone()),
             lane,
-            code: hash,
-            expires: now.plus(self.limits.code_lifetime),
+            person: person.filter(|_| !suspended),
             next,
-            email: email.as_str().to_owned(),
         };
-        let budget = limit::budget(&self.limits, lane);
-        let live = self.limits.live_challenges;
-        let opening = self
-            .store
-            .open_challenge(now, challenge, live, budget)
-            .await?;
-        let result = match (&opening, &person, suspended) {
-            (Opening::Spent { .. }, ..) => "too_many_attempts",
-            (Opening::Opened, Some(_), _) => "sent",
-            (Opening::Opened, None, true) => "suspended",
-            (Opening::Opened, None, false) => "unknown",
+        let by_link = lane == Lane::Unknown && self.watch_shield(now).await?.raised.is_some();
+        let opened = if by_link {
+            self.open_by_link(visit, &asked).await
+        } else {
+            self.open_with_code(visit, &asked).await
+        };
+        let result = match (&opened, &asked.person, suspended) {
+            (Err(refused @ Refused::Unavailable(_)), ..) => {
+                tracing::debug!(kind = refused.kind(), "no challenge was opened");
+                return opened.map(|(id, _)| Opened { id, by_link });
+            }
+            (Err(refused), ..) => refused.kind(),
+            (Ok((_, Clearance::Held(_))), Some(_), _) => "held",
+            (Ok(_), Some(_), _) if by_link => "link_sent",
+            (Ok(_), Some(_), _) => "sent",
+            (Ok(_), None, true) => "suspended",
+            (Ok(_), None, false) => "unknown",
         };
         let mut record = self.record(visit, "login.email", result);
         record.user = user;
+        if let Ok((_, Clearance::Held(budget))) = &opened {
+            record.detail = Some((*budget).to_owned());
+        }
         self.audit.note(record)?;
-        if let Opening::Spent { until } = opening {
-            let wait = until.since(now);
-            return Err(Refused::Spent { wait });
+        opened.map(|(id, _)| Opened { id, by_link })
+    }
+
+    async fn open_with_code(
+        &self,
+        visit: &Visit,
+        asked: &Asked,
+    ) -> Result<(BearerId, Clearance), Refused> {
+        let (now, person) = (asked.now, asked.person.as_deref());
+        let cleared = self
+            .clear_message(now, visit, asked.account, asked.lane, person)
+            .await?;
+        let id = BearerId::generate();
+        let (code, hash) = self.draw(id.hash(), person.is_some());
+        let expires = now.plus(self.limits.code_lifetime);
+        let challenge = asked.challenge(id.hash(), hash, expires);
+        self.put(now, challenge).await?;
+        if let (Some(person), Clearance::Cleared) = (person, cleared) {
+            self.send_code(now, visit, id.hash(), person, &code);
         }
-        if let Some(person) = person {
-            self.send(visit, &person, &code);
+        Ok((id, cleared))
+    }
+
+    async fn open_by_link(
+        &self,
+        visit: &Visit,
+        asked: &Asked,
+    ) -> Result<(BearerId, Clearance), Refused> {
+        let mails = self.mails()?;
+        let (now, real) = (asked.now, asked.person.is_some());
+        self.clear_mail(now, visit, asked.account, real).await?;
+        let (id, token) = (BearerId::generate(), Token::generate());
+        let (_, no_code) = self.draw(id.hash(), false);
+        let mut challenge = asked.challenge(id.hash(), no_code, now.plus(link::LIFETIME));
+        challenge.link = Some(self.link_hash(id.hash(), &token, real));
+        self.put(now, challenge).await?;
+        if let Some(person) = &asked.person {
+            self.mail_link(visit, mails, &person.principal.email, &token);
         }
-        Ok(id)
+        Ok((id, Clearance::Cleared))
+    }
+
+    async fn put(&self, now: Timestamp, challenge: NewChallenge) -> Result<(), Refused> {
+        let budget = limit::budget(&self.limits, challenge.lane);
+        let live = self.limits.live_challenges;
+        let opening = self.store.open_challenge(now, challenge, live, budget);
+        match opening.await? {
+            Opening::Opened => Ok(()),
+            Opening::Spent { until } => {
+                let wait = until.since(now);
+                Err(Refused::Spent { wait })
+            }
+        }
     }
 
     /// The live challenge of the browser that visits, if a comparison is left.
@@ -111,23 +181,25 @@ impl Desk {
     pub(super) async fn renew(&self, visit: &Visit) -> Result<BearerId, Refused> {
         let now = self.clock.now();
         let (id, challenge) = self.challenge(now, visit).await?;
-        let person = match EmailAddress::parse(&challenge.email) {
-            Ok(email) => self.directory.by_email(&email).await?,
-            Err(_) => None,
-        };
-        let person = person.filter(|person| {
-            challenge.user.as_ref() == Some(&person.principal.id) && !person.principal.suspended
-        });
+        if matches!(challenge.gate, Gate::Link(_)) {
+            return Err(Refused::Over);
+        }
+        let person = self.addressee(&challenge).await?;
+        let lane = challenge.lane;
+        let cleared = self
+            .clear_message(now, visit, challenge.account, lane, person.as_deref())
+            .await?;
         let (code, hash) = self.draw(id.hash(), person.is_some());
         let lifetime = self.limits.code_lifetime;
         let renewed = self
             .store
             .renew_challenge(now, id.hash(), hash, lifetime)
             .await?;
-        let result = match (&renewed, &person) {
-            (None, _) => "challenge_over",
-            (Some(_), Some(_)) => "sent",
-            (Some(_), None) => "unknown",
+        let result = match (&renewed, &person, cleared) {
+            (None, ..) => "challenge_over",
+            (Some(_), Some(_), Clearance::Held(_)) => "held",
+            (Some(_), Some(_), Clearance::Cleared) => "sent",
+            (Some(_), None, _) => "unknown",
         };
         let mut record = self.record(visit, "login.resend", result);
         record.user = challenge.user.map(|user| user.to_string());
@@ -135,10 +207,25 @@ impl Desk {
         if renewed.is_none() {
             return Err(Refused::Over);
         }
-        if let Some(person) = person {
-            self.send(visit, &person, &code);
+        if let (Some(person), Clearance::Cleared) = (person, cleared) {
+            self.send_code(now, visit, id.hash(), &person, &code);
         }
         Ok(id)
+    }
+
+    /// Who a challenge's code goes to: the one whom it opens, if they still have the address and
+    /// are not suspended.
+    pub(super) async fn addressee(
+        &self,
+        challenge: &Challenge,
+    ) -> Result<Option<Arc<Person>>, Refused> {
+        let person = match EmailAddress::parse(&challenge.email) {
+            Ok(email) => self.directory.by_email(&email).await?,
+            Err(_) => None,
+        };
+        Ok(person.filter(|person| {
+            challenge.user.as_ref() == Some(&person.principal.id) && !person.principal.suspended
+        }))
     }
 
     /// Compares what was typed with the browser's challenge, having charged for it first, and
@@ -150,12 +237,20 @@ impl Desk {
     ) -> Result<Success, Refused> {
         let now = self.clock.now();
         let mut user = None;
-        let checked = match self.challenge(now, visit).await {
-            Ok((id, challenge)) => {
+        let found = self.challenge(now, visit).await;
+        let known = matches!(&found, Ok((_, challenge)) if challenge.lane != Lane::Unknown);
+        let admitted = if known {
+            Ok(())
+        } else {
+            let submission = self.sending.submission(visit.client.address);
+            self.charge(now, &[submission], &[]).await.map(|_| ())
+        };
+        let checked = match (admitted, found) {
+            (Ok(()), Ok((id, challenge))) => {
                 user.clone_from(&challenge.user);
                 self.compare(visit, now, &id, &challenge, typed).await
             }
-            Err(refused) => Err(refused),
+            (Err(refused), _) | (Ok(()), Err(refused)) => Err(refused),
         };
         if let Err(refused) = &checked {
             let mut record = self.record(visit, "login.code", refused.kind());
@@ -179,16 +274,23 @@ impl Desk {
         let budget = limit::budget(&self.limits, challenge.lane);
         let charged = self
             .store
-            .charge_attempt(now, id.hash(), most, budget)
+            .charge_attempt(now, id.hash(), most, budget, self.limits.fleet)
             .await?;
         let challenge = match charged {
             Attempt::Charged(challenge) => challenge,
             Attempt::Over => return Err(Refused::Over),
+            Attempt::Shielded => {
+                self.watch_shield(now).await?;
+                return Err(Refused::Over);
+            }
             Attempt::Spent { until } => {
                 let wait = until.since(now);
                 return Err(Refused::Spent { wait });
             }
         };
+        if !challenge.drawn.is_zero() {
+            self.watch_shield(now).await?;
+        }
         let expected = self.hash(id.hash(), true, &code);
         let right = secret::same(&expected.0, &challenge.code.0);
         let wrong = Refused::Wrong {
@@ -251,6 +353,7 @@ impl Desk {
         settled
             .await
             .map_err(|error| Refused::Unavailable(error.to_string()))??;
+        self.verification.verified(id.hash());
         Ok(Success {
             principal: Arc::clone(principal),
             session,
@@ -322,7 +425,7 @@ impl Desk {
 
     /// A new code with its hash. Where there is nobody to send it to, the hash is one that no
     /// code has, made by the same work.
-    fn draw(&self, challenge: BearerHash, real: bool) -> (Code, CodeHash) {
+    pub(super) fn draw(&self, challenge: BearerHash, real: bool) -> (Code, CodeHash) {
         let code = Code::generate();
         let hash = self.hash(challenge, real, &code);
         (code, hash)
@@ -336,11 +439,30 @@ impl Desk {
 
     /// Sends a code, bound to our origin by its last line, so that telephones fill it in nowhere
     /// else (origin-bound one-time codes, section 3).
-    fn send(&self, visit: &Visit, person: &Person, code: &Code) {
+    pub(super) fn send(&self, visit: &Visit, person: &Person, code: &Code) {
         let digits = code.expose();
         let line = pages::message(visit.language, &self.host, digits);
         let text = format!("{line}\n@{} #{digits}", self.host);
         self.delivery.post(person.phone.clone(), Secret::new(text));
+    }
+}
+
+impl Asked {
+    fn challenge(&self, id: BearerHash, code: CodeHash, expires: Timestamp) -> NewChallenge {
+        NewChallenge {
+            id,
+            account: self.account,
+            user: self
+                .person
+                .as_ref()
+                .map(|person| person.principal.id.clone()),
+            lane: self.lane,
+            code,
+            expires,
+            next: self.next.clone(),
+            email: self.email.as_str().to_owned(),
+            link: None,
+        }
     }
 }
 

@@ -11,12 +11,12 @@ use super::challenge::Success;
 use super::landing::landing;
 use super::refused::Refused;
 use super::visit::{Post, Visit};
-use super::{Desk, account, cookies, email, waiting};
+use super::{Desk, account, cookies, email, link, waiting};
 use crate::body::Body;
 use crate::clock::Timestamp;
-use crate::pages::{self, AwaitedStep, CodeForm, CodeNote, EmailNote};
+use crate::pages::{self, AwaitedStep, CodeForm, CodeNote, EmailNote, LinkSent};
 use crate::secret::BearerId;
-use crate::store::Challenge;
+use crate::store::{Challenge, Gate};
 
 /// Digits of a code.
 const DIGITS: u32 = 4;
@@ -34,6 +34,21 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Respons
         Ok(found) => found,
         Err(refused) => return refuse(&desk, &visit, &refused, Typed::default()).await,
     };
+    let by_link = matches!(challenge.gate, Gate::Link(_));
+    if visit.json && by_link {
+        let expires_in = challenge.expires.since(now).as_secs();
+        let value = json!({ "link": { "expires_in": expires_in } });
+        return pages::json(StatusCode::OK, &value);
+    }
+    if by_link {
+        let link = LinkSent {
+            site: &desk.host,
+            email: &challenge.email,
+            next: &challenge.next,
+            minutes: link::LIFETIME.as_secs() / 60,
+        };
+        return link.page(&visit.frame(&desk));
+    }
     if visit.json {
         let left = desk.limits.attempts_per_challenge - challenge.attempts;
         let expires_in = challenge.expires.since(now).as_secs();
@@ -99,6 +114,26 @@ pub(super) fn sent(desk: &Desk, visit: &Visit, id: &BearerId, query: &str) -> Re
     response
 }
 
+/// The answer to having asked while the shield is raised: look at your mail. The cookie binds the
+/// link to this browser.
+pub(super) fn link_sent(desk: &Desk, visit: &Visit, id: &BearerId) -> Response<Body> {
+    let mut response = if visit.json {
+        let value = json!({ "link": { "expires_in": link::LIFETIME.as_secs() } });
+        pages::json(StatusCode::ACCEPTED, &value)
+    } else {
+        pages::see_other(&format!("{}/code", desk.prefix))
+    };
+    let value = id.to_cookie_value();
+    let headers = response.headers_mut();
+    cookies::set(headers, cookies::CHALLENGE, &value, Some(link::LIFETIME));
+    response
+}
+
+/// The answer to a link that cannot be followed.
+pub(super) async fn refuse_link(desk: &Desk, visit: &Visit, refused: &Refused) -> Response<Body> {
+    refuse(desk, visit, refused, Typed::default()).await
+}
+
 fn succeed(desk: &Desk, visit: &Visit, success: &Success) -> Response<Body> {
     let mut response = if visit.json {
         let mut value = account::who(&success.principal);
@@ -143,6 +178,7 @@ async fn refuse(desk: &Desk, visit: &Visit, refused: &Refused, typed: Typed<'_>)
     let mut response = match refused {
         Refused::Wrong { left: 0 } => restart(desk, visit, typed, EmailNote::LastWrong),
         Refused::Over => restart(desk, visit, typed, EmailNote::Over),
+        Refused::Link => restart(desk, visit, typed, EmailNote::LinkOver),
         Refused::Wrong { .. } | Refused::Code => {
             let now = desk.clock.now();
             let challenge = desk.challenge(now, visit).await;

@@ -53,7 +53,8 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
         opened.as_ref().map_or_else(Refused::kind, |_| "ok"),
     );
     match opened {
-        Ok(id) => code::sent(&desk, visit, &id, ""),
+        Ok(opened) if opened.by_link => code::link_sent(&desk, visit, &opened.id),
+        Ok(opened) => code::sent(&desk, visit, &opened.id, ""),
         Err(refused @ Refused::Email) if !visit.json => {
             let shown = Shown {
                 next: &next,

@@ -15,12 +15,15 @@ mod cookies;
 mod delivery;
 mod email;
 mod landing;
+mod link;
 mod refused;
+mod sending;
 mod visit;
 mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -37,14 +40,16 @@ use crate::body::Body;
 use crate::clock::SharedClock;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
+use crate::limit;
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::secret::{Key, MasterKey};
 use crate::session::assertion::Keyring;
 use crate::session::{Session, Sessions};
-use crate::store::SharedStore;
+use crate::store::{SharedStore, StoreError};
 
 use delivery::Delivery;
+use link::Mails;
 use refused::Refused;
 use visit::Visit;
 
@@ -107,8 +112,12 @@ struct Desk {
     /// Names accounts in the store.
     account_key: Key,
     delivery: Delivery,
-    #[expect(dead_code, reason = "the shield's links, which come next, go by mail")]
-    mailer: Option<Arc<dyn Mailer>>,
+    /// Where the shield's links go; `None` without a mail server.
+    mails: Option<Mails>,
+    sending: limit::Sending,
+    verification: limit::Verification,
+    /// Whether the shield was raised when it was looked at last.
+    shield_seen: AtomicBool,
     audit: Audit,
     metrics: Metrics,
     limits: config::Login,
@@ -130,7 +139,10 @@ impl Login {
     #[must_use]
     pub fn new(parts: LoginParts<'_>) -> Self {
         let config = parts.config;
+        let sends = parts.master.derive("login sends");
+        let sending = limit::Sending::new(sends, &config.login.sends, &*parts.directory);
         let desk = Arc::new(Desk {
+            sending,
             store: parts.store,
             directory: parts.directory,
             sessions: parts.sessions,
@@ -140,7 +152,9 @@ impl Login {
             form_key: parts.master.derive("login form"),
             account_key: parts.master.derive(ACCOUNT_KEY),
             delivery: Delivery::start(parts.sender, parts.metrics.clone()),
-            mailer: parts.mailer,
+            mails: parts.mailer.map(Mails::start),
+            verification: limit::Verification::new(config.login.code_lifetime),
+            shield_seen: AtomicBool::new(false),
             audit: parts.audit,
             metrics: parts.metrics,
             limits: config.login.clone(),
@@ -163,7 +177,7 @@ impl Login {
         let arrived = Instant::now();
         let (mut parts, body) = request.into_parts();
         parts.uri = below(&self.desk.prefix, &parts.uri);
-        let steps = matches!(parts.uri.path(), "/login" | "/code" | "/resend");
+        let steps = matches!(parts.uri.path(), "/login" | "/code" | "/resend" | "/link");
         let ticked = steps && parts.method == Method::POST;
         let request = Request::from_parts(parts, axum::body::Body::new(body));
         let Ok(response) = self.routes.clone().call(request).await;
@@ -171,6 +185,19 @@ impl Login {
             wait_for_tick(arrived, self.desk.limits.answer_tick).await;
         }
         response.map(Body::boxed)
+    }
+
+    /// Tells, in metrics, log and audit trail, of a shield that was raised or lowered and of too
+    /// few codes being typed in. To be called every few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer.
+    pub async fn watch(&self) -> Result<(), StoreError> {
+        let now = self.desk.clock.now();
+        self.desk.watch_verification(now);
+        self.desk.watch_shield(now).await?;
+        Ok(())
     }
 }
 
@@ -180,6 +207,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/code", get(code::form).post(code::submit))
         .route("/resend", post(code::resend))
         .route("/wait", get(waiting::show))
+        .route("/link", get(link::form).post(link::submit))
         .route("/logout", post(account::logout))
         .route("/account", get(account::show))
         .route("/account/sessions/{id}/revoke", post(account::revoke))

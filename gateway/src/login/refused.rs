@@ -51,6 +51,10 @@ pub(super) enum Refused {
     },
     /// No live challenge of this browser.
     Over,
+    /// No link that the browser's challenge waits for.
+    Link,
+    /// The shield is raised, and there is no way past it for a device that is not known.
+    NewDevice,
     /// A budget is spent.
     Spent {
         /// Until it has room again.
@@ -124,6 +128,7 @@ impl Refused {
                 pages::see_other(&format!("{prefix}/login?next={prefix}/account"))
             }
             Self::Form => pages::form_out_of_date(&frame),
+            Self::NewDevice => pages::new_device_refused(&frame),
             Self::Spent { wait } => {
                 let onward = waiting::login("/", &desk.prefix);
                 waiting::page(desk, visit, *wait, AwaitedStep::Login, &onward)
@@ -194,6 +199,16 @@ impl Refused {
                 StatusCode::UNAUTHORIZED,
                 "challenge_over",
                 "The code can no longer be used",
+            ),
+            Self::Link => (
+                StatusCode::UNAUTHORIZED,
+                "link_over",
+                "The link can no longer be used",
+            ),
+            Self::NewDevice => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "new_device_refused",
+                "Devices that are not known cannot log in just now",
             ),
             Self::Spent { .. } => (
                 StatusCode::TOO_MANY_REQUESTS,

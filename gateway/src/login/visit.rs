@@ -138,6 +138,7 @@ impl Visit {
             "/login" => "email",
             "/code" => "code",
             "/resend" => "resend",
+            "/link" => "link",
             "/logout" => "logout",
             _ => "account",
         }

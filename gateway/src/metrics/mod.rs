@@ -2,8 +2,8 @@
 //! address or identifier is ever a label.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Every family of metrics, registered once.
@@ -26,6 +26,15 @@ pub struct Metrics {
     pub logins: IntCounterVec,
     /// Codes handed to a provider, by `provider` and `result`.
     pub codes_sent: IntCounterVec,
+    /// Messages held back by a budget that only we know of (`prefix`, `company`, `all`,
+    /// `country`), by `budget`.
+    pub messages_held: IntCounterVec,
+    /// Share of the last 200 codes that were typed in, from 0 to 1; 1 before the first.
+    pub verification_rate: Gauge,
+    /// Whether the login's shield is raised (1) or not (0).
+    pub shield_raised: IntGauge,
+    /// Units that the fleet's budget has left.
+    pub fleet_left: IntGauge,
     /// Sessions live in this gateway's store.
     pub sessions_live: IntGauge,
     /// Reloads by `what` (`certificates`, `directory`, `policy`) and `result` (`ok`, `failed`).
@@ -81,6 +90,12 @@ impl Metrics {
             &["upstream"],
         )?;
         registry.register(Box::new(upstream_seconds.clone()))?;
+        let verification_rate = Gauge::new(
+            "portvakt_login_verification_rate",
+            "Share of the last 200 codes that were typed in",
+        )?;
+        verification_rate.set(1.0);
+        registry.register(Box::new(verification_rate.clone()))?;
         let log_dropped = prometheus::IntCounter::new(
             "portvakt_access_log_dropped_total",
             "Access log lines dropped because the writer fell behind",
@@ -118,6 +133,20 @@ impl Metrics {
                 "portvakt_codes_sent_total",
                 "Codes handed to a provider",
                 &["provider", "result"],
+            )?,
+            messages_held: counters(
+                "portvakt_messages_held_total",
+                "Messages held back by a budget that callers do not learn of",
+                &["budget"],
+            )?,
+            verification_rate,
+            shield_raised: gauge(
+                "portvakt_login_shield_raised",
+                "Whether unknown devices need a link sent by e-mail",
+            )?,
+            fleet_left: gauge(
+                "portvakt_login_fleet_budget_left",
+                "Units left of the budget of guesses from unknown devices",
             )?,
             sessions_live: gauge("portvakt_sessions_live", "Sessions that are live")?,
             reloads: counters(

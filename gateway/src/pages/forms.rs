@@ -36,6 +36,8 @@ pub enum EmailNote {
     Over,
     /// The last comparison of a challenge failed.
     LastWrong,
+    /// The link is used up, expired or another browser's.
+    LinkOver,
 }
 
 /// Who is logged in already.
@@ -61,6 +63,7 @@ impl EmailForm<'_> {
             alert: match self.note {
                 Some(EmailNote::Over) => Some(texts.over),
                 Some(EmailNote::LastWrong) => Some(texts.last_wrong),
+                Some(EmailNote::LinkOver) => Some(frame.texts().link.over),
                 _ => None,
             },
             already: self.logged_in.map(|who| (texts.already)(who.name)),

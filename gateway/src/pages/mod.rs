@@ -7,6 +7,7 @@ mod account;
 mod assets;
 mod forms;
 mod language;
+mod link;
 mod problem;
 mod refusal;
 mod texts;
@@ -23,6 +24,7 @@ pub use account::{AccountPage, DeviceRow, SessionRow};
 pub use assets::asset;
 pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, message};
 pub use language::Language;
+pub use link::{LinkForm, LinkSent, mail, new_device_refused, other_browser};
 pub use problem::{Problem, json, problem};
 pub use refusal::{
     CopyFirst, Notice, copy_first, form_out_of_date, notice, refusal, set_retry_after,

@@ -100,6 +100,34 @@ fn every_page(language: Language) -> Vec<(String, Response<Body>)> {
             email_form(Some(EmailNote::LastWrong)).page(frame, StatusCode::UNAUTHORIZED),
         ),
         (
+            "email-link-over".to_owned(),
+            email_form(Some(EmailNote::LinkOver)).page(frame, StatusCode::UNAUTHORIZED),
+        ),
+        (
+            "link-sent".to_owned(),
+            LinkSent {
+                site: "projects.example.com",
+                email: "kari@fjord.example",
+                next: "/projects/1",
+                minutes: 10,
+            }
+            .page(frame),
+        ),
+        (
+            "link".to_owned(),
+            LinkForm {
+                site: "projects.example.com",
+                csrf: "token",
+                token: "AAAAAAAAAAAAAAAAAAAAAA",
+            }
+            .page(frame),
+        ),
+        (
+            "other-browser".to_owned(),
+            other_browser(frame, StatusCode::OK),
+        ),
+        ("new-device-refused".to_owned(), new_device_refused(frame)),
+        (
             "email-logged-in".to_owned(),
             EmailForm {
                 logged_in: Some(LoggedIn {

@@ -17,8 +17,9 @@ use crate::metrics::Metrics;
 use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
-    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
+    StoreResult, Whose,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -358,6 +359,7 @@ impl Store for Memory {
         _: BearerHash,
         _: u32,
         _: &[config::Window],
+        _: config::Fleet,
     ) -> StoreResult<Attempt> {
         unreachable!("not a session's")
     }
@@ -367,6 +369,38 @@ impl Store for Memory {
     }
 
     async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        unreachable!("not a session's")
+    }
+
+    async fn charge_budgets(
+        &self,
+        _: Timestamp,
+        _: &[Charge],
+        _: &[Charge],
+    ) -> StoreResult<Charging> {
+        unreachable!("not a session's")
+    }
+
+    async fn follow_link(
+        &self,
+        _: Timestamp,
+        _: BearerHash,
+        _: LinkHash,
+        _: CodeHash,
+        _: Duration,
+    ) -> StoreResult<Option<Challenge>> {
+        unreachable!("not a session's")
+    }
+
+    async fn shield(&self, _: Timestamp, _: config::Fleet) -> StoreResult<Shield> {
+        unreachable!("not a session's")
+    }
+
+    async fn raise_shield(&self, _: Timestamp, _: config::Fleet) -> StoreResult<()> {
+        unreachable!("not a session's")
+    }
+
+    async fn lower_shield(&self, _: Timestamp, _: config::Fleet) -> StoreResult<()> {
         unreachable!("not a session's")
     }
 

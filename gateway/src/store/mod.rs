@@ -3,6 +3,7 @@
 //! An operation that returns `Ok` is durable. Every window is counted on the `now` that is passed
 //! in. Implementations hold no policy: limits are arguments.
 
+mod budgets;
 #[cfg(test)]
 mod contract;
 pub mod embedded;
@@ -15,9 +16,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::config::Window;
+use crate::config::{Fleet, Window};
 use crate::principal::{CompanyId, UserId};
 use crate::secret::BearerHash;
+
+pub use self::budgets::{BudgetKey, Charge, Charging, Gate, LinkHash, Shield};
 
 /// A store that everyone shares.
 pub type SharedStore = Arc<dyn Store>;
@@ -70,24 +73,64 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A challenge that is live: not expired, not used, not replaced.
     async fn challenge(&self, now: Timestamp, id: BearerHash) -> StoreResult<Option<Challenge>>;
 
-    /// Charges one comparison to the challenge (at most `attempts`) and to its lane's budget, both
-    /// or neither, *before* anything is compared.
+    /// Charges one comparison to the challenge (at most `attempts`), to its lane's budget and, on
+    /// the unknown lane, to the fleet's, all or none, *before* anything is compared. The fleet's
+    /// budget is charged only where there is a user, but is asked for either way; its last unit
+    /// raises the shield.
     async fn charge_attempt(
         &self,
         now: Timestamp,
         id: BearerHash,
         attempts: u32,
         budget: &[Window],
+        fleet: Fleet,
     ) -> StoreResult<Attempt>;
 
     /// Uses up a live challenge: gives the successful comparison (made at `charged_at`) back to
-    /// the lane's budget, puts the session, ends the session that the browser had, and remembers
+    /// the lane's budget and all of the challenge's to the fleet's, puts the session, ends the session that the browser had, and remembers
     /// the device. `false`, with no effect at all, if the challenge was used, expired or replaced.
     async fn complete_challenge(&self, now: Timestamp, completion: Completion)
     -> StoreResult<bool>;
 
-    /// Forgets an account's spent budgets and live challenges on all its lanes (`user unlock`).
+    /// Forgets an account's spent budgets, of comparisons and of messages, and its live challenges
+    /// on all its lanes (`user unlock`).
     async fn unlock(&self, account: AccountKey) -> StoreResult<()>;
+
+    // Budgets.
+
+    /// Charges one message or call to every budget that it draws on, all or none. Where one of
+    /// `ours` is spent, which the caller must not learn, the others of `ours` are not charged, but
+    /// those `asked` for are: so the next answer does not tell either.
+    async fn charge_budgets(
+        &self,
+        now: Timestamp,
+        asked: &[Charge],
+        ours: &[Charge],
+    ) -> StoreResult<Charging>;
+
+    // Shield.
+
+    /// Uses up the link that a live challenge waits for, and gives the challenge its first code.
+    /// `None`, with no effect, if no such challenge waits for this link.
+    async fn follow_link(
+        &self,
+        now: Timestamp,
+        id: BearerHash,
+        link: LinkHash,
+        code: CodeHash,
+        lifetime: Duration,
+    ) -> StoreResult<Option<Challenge>>;
+
+    /// The shield and the fleet's budget. A shield that its budget's end had raised is down again
+    /// once half of the budget is there.
+    async fn shield(&self, now: Timestamp, fleet: Fleet) -> StoreResult<Shield>;
+
+    /// Raises the shield by hand: it stays raised until it is lowered by hand.
+    async fn raise_shield(&self, now: Timestamp, fleet: Fleet) -> StoreResult<()>;
+
+    /// Lowers the shield, however it was raised, and fills the fleet's budget up to half: what it
+    /// would have waited for.
+    async fn lower_shield(&self, now: Timestamp, fleet: Fleet) -> StoreResult<()>;
 
     // Sessions.
 
@@ -186,6 +229,8 @@ pub struct NewChallenge {
     pub next: String,
     /// The address in its comparable form, for starting again.
     pub email: String,
+    /// The link that has to be followed before there is a code.
+    pub link: Option<LinkHash>,
 }
 
 /// One outstanding code.
@@ -209,6 +254,12 @@ pub struct Challenge {
     pub next: String,
     /// The address in its comparable form.
     pub email: String,
+    /// What stands before its comparisons.
+    #[serde(default)]
+    pub gate: Gate,
+    /// What it has drawn on the fleet's budget, as the time in which that comes back.
+    #[serde(default)]
+    pub drawn: Duration,
 }
 
 /// What became of an opening.
@@ -228,8 +279,11 @@ pub enum Opening {
 pub enum Attempt {
     /// Charged: one comparison may be made, with this challenge as it stands after the charge.
     Charged(Challenge),
-    /// No such live challenge, or its comparisons are used up.
+    /// No such live challenge, or its comparisons are used up, or a link comes first.
     Over,
+    /// The shield is raised, or the fleet's budget is empty, which raises it: an unknown device
+    /// has to begin again. Nothing was charged.
+    Shielded,
     /// The lane's budget is spent until then; nothing was charged.
     Spent {
         /// When the next comparison is free.

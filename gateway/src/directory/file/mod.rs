@@ -4,7 +4,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,8 @@ use crate::principal::{EmailAddress, UserId};
 pub struct FileDirectory {
     path: PathBuf,
     current: ArcSwap<Generation>,
+    /// Of the numbers that were there at load: a reload adds none.
+    countries: BTreeSet<String>,
     /// Held while a reload goes on, so that two do not overtake each other.
     reloading: Mutex<()>,
 }
@@ -37,6 +39,18 @@ struct Register {
     by_id: HashMap<UserId, Arc<Person>>,
 }
 
+impl Register {
+    fn countries(&self) -> BTreeSet<String> {
+        // A block of numbers lies in one country, and telling which takes a while.
+        let mut seen = HashSet::new();
+        self.by_id
+            .values()
+            .filter(|person| seen.insert(person.phone.prefix()))
+            .map(|person| person.phone.country())
+            .collect()
+    }
+}
+
 impl FileDirectory {
     /// Reads the file.
     ///
@@ -45,7 +59,9 @@ impl FileDirectory {
     /// Every fault in it at once, in the order of the text.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
         let register = read(path)?;
+        let countries = register.countries();
         Ok(Self {
+            countries,
             path: path.to_owned(),
             current: ArcSwap::from_pointee(Generation {
                 number: 1,
@@ -96,6 +112,10 @@ impl Directory for FileDirectory {
 
     fn generation(&self) -> u64 {
         self.current.load().number
+    }
+
+    fn countries(&self) -> Option<BTreeSet<String>> {
+        Some(self.countries.clone())
     }
 }
 

@@ -9,13 +9,14 @@ use serde_json::json;
 
 use super::world::{Answer, Changes, KARI, World};
 use crate::clock::Timestamp;
-use crate::config::Window;
+use crate::config::{Fleet, Window};
 use crate::directory::{Directory, DirectoryError, Person};
 use crate::principal::{EmailAddress, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
-    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
+    StoreResult, Whose,
 };
 
 fn assert_unavailable(answer: &Answer) {
@@ -164,6 +165,7 @@ impl Store for Broken {
         _: BearerHash,
         _: u32,
         _: &[Window],
+        _: Fleet,
     ) -> StoreResult<Attempt> {
         broken()
     }
@@ -173,6 +175,38 @@ impl Store for Broken {
     }
 
     async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        broken()
+    }
+
+    async fn charge_budgets(
+        &self,
+        _: Timestamp,
+        _: &[Charge],
+        _: &[Charge],
+    ) -> StoreResult<Charging> {
+        broken()
+    }
+
+    async fn follow_link(
+        &self,
+        _: Timestamp,
+        _: BearerHash,
+        _: LinkHash,
+        _: CodeHash,
+        _: Duration,
+    ) -> StoreResult<Option<Challenge>> {
+        broken()
+    }
+
+    async fn shield(&self, _: Timestamp, _: Fleet) -> StoreResult<Shield> {
+        broken()
+    }
+
+    async fn raise_shield(&self, _: Timestamp, _: Fleet) -> StoreResult<()> {
+        broken()
+    }
+
+    async fn lower_shield(&self, _: Timestamp, _: Fleet) -> StoreResult<()> {
         broken()
     }
 

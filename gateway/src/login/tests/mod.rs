@@ -5,5 +5,7 @@ mod attacks;
 mod faults;
 mod flow;
 mod refusals;
+mod sends;
+mod shield;
 mod waiting;
 mod world;

@@ -80,6 +80,47 @@ pub(super) struct Changes {
     pub(super) directory: Option<SharedDirectory>,
     pub(super) full_disk: bool,
     pub(super) tick: Duration,
+    /// The login's numbers; by default those that are shipped, but with wide budgets of sends, so
+    /// that a test about something else may ask for as many codes as it likes.
+    pub(super) login: Option<config::Login>,
+    pub(super) no_mail_server: bool,
+    pub(super) people: Option<String>,
+}
+
+/// The login's numbers as they are shipped.
+pub(super) fn shipped() -> config::Login {
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    let window = |limit, per| Window { limit, per };
+    config::Login {
+        code_lifetime: Duration::from_secs(300),
+        attempts_per_challenge: 3,
+        live_challenges: 3,
+        unknown_device: vec![window(5, hours(24)), window(20, hours(720))],
+        known_device: vec![window(10, hours(24)), window(30, hours(720))],
+        device_lifetime: hours(24 * 180),
+        answer_tick: Duration::ZERO,
+        sends: config::Sends::default(),
+        fleet: config::Fleet::default(),
+        shield: config::Shield::Link,
+    }
+}
+
+fn with_wide_sends(mut login: config::Login) -> config::Login {
+    let wide = vec![Window {
+        limit: 1_000_000,
+        per: Duration::from_secs(3600),
+    }];
+    login.sends = config::Sends {
+        unknown_device: wide.clone(),
+        known_device: wide.clone(),
+        address: wide.clone(),
+        address_codes: wide.clone(),
+        prefix: wide.clone(),
+        company: wide.clone(),
+        all: wide,
+        countries: None,
+    };
+    login
 }
 
 impl World {
@@ -90,7 +131,8 @@ impl World {
     pub(super) async fn with(changes: Changes) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let people = dir.path().join("directory.toml");
-        std::fs::write(&people, PEOPLE).unwrap();
+        let text = changes.people.as_deref().unwrap_or(PEOPLE);
+        std::fs::write(&people, text).unwrap();
         if changes.full_disk {
             std::os::unix::fs::symlink("/dev/full", dir.path().join("audit.jsonl")).unwrap();
         }
@@ -102,7 +144,12 @@ impl World {
         let directory = Arc::new(FileDirectory::load(&people).unwrap());
         let shared_directory = changes.directory.unwrap_or_else(|| directory.clone());
         let metrics = Metrics::new().unwrap();
-        let config = configuration(changes.tick);
+        let login = changes.login;
+        let login = login.unwrap_or_else(|| with_wide_sends(shipped()));
+        let config = configuration(config::Login {
+            answer_tick: changes.tick,
+            ..login
+        });
         let master = MasterKey::generate();
         let outbox = Arc::new(Outbox::new(shared_clock.clone()));
         let issuer = config.public_url.origin();
@@ -123,7 +170,8 @@ impl World {
             clock: shared_clock,
             master: &master,
             sender: outbox.clone(),
-            mailer: Some(Arc::new(OutboxMailer::new(outbox.clone()))),
+            mailer: (!changes.no_mail_server)
+                .then(|| Arc::new(OutboxMailer::new(outbox.clone())) as _),
             audit: audit.clone(),
             metrics: metrics.clone(),
             config: &config,
@@ -143,6 +191,7 @@ impl World {
     pub(super) fn browser(&self) -> Browser {
         Browser {
             login: Arc::clone(&self.login),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             cookies: BTreeMap::new(),
             headers: vec![("accept", "text/html,application/xhtml+xml".to_owned())],
         }
@@ -212,7 +261,8 @@ pub(super) fn another(code: &str) -> String {
 /// A client with its cookies.
 #[derive(Clone)]
 pub(super) struct Browser {
-    login: Arc<Login>,
+    pub(super) login: Arc<Login>,
+    pub(super) address: IpAddr,
     pub(super) cookies: BTreeMap<String, String>,
     pub(super) headers: Vec<(&'static str, String)>,
 }
@@ -269,7 +319,7 @@ impl Browser {
             request = request.header(*name, value);
         }
         let client = Client {
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address: self.address,
             request_id: RequestId::parse(&"0b".repeat(16)).unwrap(),
         };
         let request = request
@@ -380,9 +430,8 @@ impl Answer {
     }
 }
 
-fn configuration(answer_tick: Duration) -> Config {
+fn configuration(login: config::Login) -> Config {
     let hours = |n: u64| Duration::from_secs(n * 3600);
-    let window = |limit, per| Window { limit, per };
     Config {
         source: PathBuf::new(),
         public_url: PublicUrl {
@@ -408,15 +457,7 @@ fn configuration(answer_tick: Duration) -> Config {
             idle: hours(1),
             absolute: hours(24),
         },
-        login: config::Login {
-            code_lifetime: Duration::from_secs(300),
-            attempts_per_challenge: 3,
-            live_challenges: 3,
-            unknown_device: vec![window(5, hours(24)), window(20, hours(720))],
-            known_device: vec![window(10, hours(24)), window(30, hours(720))],
-            device_lifetime: hours(24 * 180),
-            answer_tick,
-        },
+        login,
         upstreams: vec![],
         policy: config::Policy {
             dir: PathBuf::new(),

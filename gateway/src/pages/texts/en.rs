@@ -1,7 +1,8 @@
 //! English.
 
 use super::{
-    AccountTexts, CodeTexts, CopyTexts, LoginTexts, Refusal, RefusalTexts, Texts, Unit, rounded,
+    AccountTexts, CodeTexts, CopyTexts, LinkTexts, LoginTexts, Refusal, RefusalTexts, Texts, Unit,
+    rounded,
 };
 
 pub(in crate::pages) const TEXTS: Texts = Texts {
@@ -37,6 +38,38 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         malformed: "A code is four digits. This did not count as a try.",
         message: |host, code| {
             format!("{code} is your code for {host}. Never tell anyone this code.")
+        },
+    },
+    link: LinkTexts {
+        sent_title: "Look at your e-mail",
+        sent_lead: |email| {
+            format!(
+                "You have not logged in from this device before. If {email} has an account here, \
+                 a link is on its way to that address."
+            )
+        },
+        sent_hint: |minutes| {
+            format!(
+                "Open the link in this browser within {minutes} minutes. Then we send a code to \
+                 your phone."
+            )
+        },
+        restart: "Start again",
+        title: "Go on logging in",
+        lead: "Press the button, and we send a code to your phone.",
+        submit: "Send me the code",
+        other_browser: "Open this link in the browser in which you asked for it, or start again \
+                        in this one.",
+        over: "That link can no longer be used. Ask for a new one.",
+        refused: "New devices cannot log in just now",
+        refused_lead: "Use a device that you have logged in from before, or try again later.",
+        mail_subject: |host| format!("Log in to {host}"),
+        mail: |host, url| {
+            format!(
+                "Someone, we hope you, wants to log in to {host} from a new device.\n\n\
+                 Open this link in the same browser within 10 minutes:\n\n{url}\n\n\
+                 If it was not you, do nothing. Never give this link to anyone.\n"
+            )
         },
     },
     account: AccountTexts {

@@ -16,6 +16,7 @@ pub(super) struct Texts {
     pub(super) request: &'static str,
     pub(super) login: LoginTexts,
     pub(super) code: CodeTexts,
+    pub(super) link: LinkTexts,
     pub(super) account: AccountTexts,
     pub(super) copy: CopyTexts,
     pub(super) refusals: RefusalTexts,
@@ -53,6 +54,27 @@ pub(super) struct CodeTexts {
     pub(super) malformed: &'static str,
     /// The message to the telephone, of a host and the code: one line, for a person.
     pub(super) message: fn(&str, &str) -> String,
+}
+
+/// The link that a raised shield asks for: its pages and its mail.
+pub(super) struct LinkTexts {
+    pub(super) sent_title: &'static str,
+    /// Of an e-mail address.
+    pub(super) sent_lead: fn(&str) -> String,
+    /// Of the minutes that a link works.
+    pub(super) sent_hint: fn(u64) -> String,
+    pub(super) restart: &'static str,
+    pub(super) title: &'static str,
+    pub(super) lead: &'static str,
+    pub(super) submit: &'static str,
+    pub(super) other_browser: &'static str,
+    pub(super) over: &'static str,
+    pub(super) refused: &'static str,
+    pub(super) refused_lead: &'static str,
+    /// Of a host.
+    pub(super) mail_subject: fn(&str) -> String,
+    /// Of a host and the link.
+    pub(super) mail: fn(&str, &str) -> String,
 }
 
 /// The account page.

@@ -1,7 +1,8 @@
 //! Norsk bokmål.
 
 use super::{
-    AccountTexts, CodeTexts, CopyTexts, LoginTexts, Refusal, RefusalTexts, Texts, Unit, rounded,
+    AccountTexts, CodeTexts, CopyTexts, LinkTexts, LoginTexts, Refusal, RefusalTexts, Texts, Unit,
+    rounded,
 };
 
 pub(in crate::pages) const TEXTS: Texts = Texts {
@@ -33,6 +34,37 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         wrong: |left| format!("Koden er feil. Du har {left} forsøk igjen."),
         malformed: "En kode er fire sifre. Dette ble ikke regnet som et forsøk.",
         message: |host, code| format!("{code} er koden din for {host}. Ikke gi den til noen."),
+    },
+    link: LinkTexts {
+        sent_title: "Se etter en e-post",
+        sent_lead: |email| {
+            format!(
+                "Du har ikke logget inn fra denne enheten før. Hvis {email} har en konto her, er \
+                 en lenke på vei til den adressen."
+            )
+        },
+        sent_hint: |minutes| {
+            format!(
+                "Åpne lenken i denne nettleseren innen {minutes} minutter. Da sender vi en kode \
+                 til telefonen din."
+            )
+        },
+        restart: "Begynn på nytt",
+        title: "Fortsett innloggingen",
+        lead: "Trykk på knappen, så sender vi en kode til telefonen din.",
+        submit: "Send meg koden",
+        other_browser: "Åpne lenken i nettleseren der du ba om den, eller begynn på nytt i denne.",
+        over: "Den lenken kan ikke brukes lenger. Be om en ny.",
+        refused: "Nye enheter kan ikke logge inn akkurat nå",
+        refused_lead: "Bruk en enhet du har logget inn fra før, eller prøv igjen senere.",
+        mail_subject: |host| format!("Logg inn på {host}"),
+        mail: |host, url| {
+            format!(
+                "Noen, forhåpentligvis du, vil logge inn på {host} fra en ny enhet.\n\n\
+                 Åpne denne lenken i samme nettleser innen 10 minutter:\n\n{url}\n\n\
+                 Var det ikke deg, så gjør ingenting. Gi aldri denne lenken til noen.\n"
+            )
+        },
     },
     account: AccountTexts {
         title: "Kontoen din",

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use crate::clock::{ManualClock, Timestamp};
-use crate::config::Window;
 use crate::config::fault::Fault;
+use crate::config::{Fleet, Window};
 use crate::metrics::Metrics;
 use crate::policy::{
     Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet, RouteMatch,
@@ -21,8 +21,9 @@ use crate::policy::{
 use crate::principal::{Company, EmailAddress, Principal};
 use crate::secret::BearerHash;
 use crate::store::{
-    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
+    StoreResult, Whose,
 };
 use crate::target::Target;
 
@@ -378,6 +379,7 @@ impl Store for Learner {
         _: BearerHash,
         _: u32,
         _: &[Window],
+        _: Fleet,
     ) -> StoreResult<Attempt> {
         elsewhere()
     }
@@ -385,6 +387,34 @@ impl Store for Learner {
         elsewhere()
     }
     async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        elsewhere()
+    }
+
+    async fn charge_budgets(
+        &self,
+        _: Timestamp,
+        _: &[Charge],
+        _: &[Charge],
+    ) -> StoreResult<Charging> {
+        elsewhere()
+    }
+    async fn follow_link(
+        &self,
+        _: Timestamp,
+        _: BearerHash,
+        _: LinkHash,
+        _: CodeHash,
+        _: Duration,
+    ) -> StoreResult<Option<Challenge>> {
+        elsewhere()
+    }
+    async fn shield(&self, _: Timestamp, _: Fleet) -> StoreResult<Shield> {
+        elsewhere()
+    }
+    async fn raise_shield(&self, _: Timestamp, _: Fleet) -> StoreResult<()> {
+        elsewhere()
+    }
+    async fn lower_shield(&self, _: Timestamp, _: Fleet) -> StoreResult<()> {
         elsewhere()
     }
     async fn session(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<SessionRecord>> {

@@ -56,11 +56,12 @@ async fn log_in(
         expires: now.plus(Duration::from_secs(300)),
         next: "/".to_owned(),
         email: principal.email.to_string(),
+        link: None,
     };
     let opened = store.open_challenge(now, new, 3, &budget).await.unwrap();
     assert_eq!(opened, Opening::Opened);
     let charged = store
-        .charge_attempt(now, challenge, 3, &budget)
+        .charge_attempt(now, challenge, 3, &budget, config::Fleet::default())
         .await
         .unwrap();
     assert!(matches!(charged, Attempt::Charged(_)));

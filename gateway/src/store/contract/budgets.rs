@@ -13,7 +13,9 @@ pub(in crate::store) async fn a_restart_changes_no_counter(rig: &mut impl Rig) {
     charge(&rig.store(), at(3), id(1)).await;
     rig.restart().await;
     let store = rig.store();
-    let fourth = store.charge_attempt(at(4), id(1), ATTEMPTS, &UNKNOWN).await;
+    let fourth = store
+        .charge_attempt(at(4), id(1), ATTEMPTS, &UNKNOWN, Fleet::default())
+        .await;
     assert_eq!(fourth.unwrap(), Attempt::Over);
     assert_eq!(spend(&store, at(4), 50, &asked(50, at(4))).await, 2);
     drop(store);
@@ -53,7 +55,7 @@ pub(in crate::store) async fn windows_slide_exactly(rig: &mut impl Rig) {
     charge(&store, frees, id(50)).await;
     let until = at(0).plus(HOUR + DAY);
     let next = store
-        .charge_attempt(frees, id(50), ATTEMPTS, &UNKNOWN)
+        .charge_attempt(frees, id(50), ATTEMPTS, &UNKNOWN, Fleet::default())
         .await;
     assert_eq!(next.unwrap(), Attempt::Spent { until });
     let kept = store.challenge(frees, id(50)).await.unwrap().unwrap();

@@ -14,9 +14,11 @@ pub(in crate::store) async fn ten_thousand_parallel_guesses_get_three_comparison
     let guesses: Vec<_> = (0..10_000)
         .map(|_| {
             let store = Arc::clone(&store);
-            tokio::spawn(
-                async move { store.charge_attempt(at(1), id(1), ATTEMPTS, &UNKNOWN).await },
-            )
+            tokio::spawn(async move {
+                store
+                    .charge_attempt(at(1), id(1), ATTEMPTS, &UNKNOWN, Fleet::default())
+                    .await
+            })
         })
         .collect();
     let (mut charged, mut over) = (0, 0);
@@ -24,7 +26,7 @@ pub(in crate::store) async fn ten_thousand_parallel_guesses_get_three_comparison
         match guess.await.unwrap().unwrap() {
             Attempt::Charged(_) => charged += 1,
             Attempt::Over => over += 1,
-            Attempt::Spent { until } => panic!("three of five cannot be spent until {until}"),
+            other => panic!("three of five cannot be spent: {other:?}"),
         }
     }
     assert_eq!((charged, over), (3, 9_997));
@@ -72,7 +74,7 @@ pub(in crate::store) async fn a_renewal_resets_no_counter_and_kills_the_old_code
     let third = charge(&store, at(400), id(1)).await;
     assert_eq!((third.code, third.attempts), (code(9), 3));
     let fourth = store
-        .charge_attempt(at(400), id(1), ATTEMPTS, &UNKNOWN)
+        .charge_attempt(at(400), id(1), ATTEMPTS, &UNKNOWN, Fleet::default())
         .await;
     assert_eq!(fourth.unwrap(), Attempt::Over);
 
@@ -112,7 +114,9 @@ pub(in crate::store) async fn opening_beyond_the_living_drops_the_oldest(rig: &m
         }
     }
     assert_eq!(living, [2, 3, 4]);
-    let gone = store.charge_attempt(at(5), id(1), ATTEMPTS, &UNKNOWN).await;
+    let gone = store
+        .charge_attempt(at(5), id(1), ATTEMPTS, &UNKNOWN, Fleet::default())
+        .await;
     assert_eq!(gone.unwrap(), Attempt::Over);
 
     // One that was used is not among the living: it makes room.
@@ -148,7 +152,7 @@ pub(in crate::store) async fn an_expired_challenge_is_gone(rig: &mut impl Rig) {
     charge(&store, at(299), id(1)).await;
     assert_eq!(store.challenge(at(300), id(1)).await.unwrap(), None);
     let late = store
-        .charge_attempt(at(300), id(1), ATTEMPTS, &UNKNOWN)
+        .charge_attempt(at(300), id(1), ATTEMPTS, &UNKNOWN, Fleet::default())
         .await;
     assert_eq!(late.unwrap(), Attempt::Over);
     let late = completion(id(1), at(299), 100);

@@ -3,6 +3,8 @@
 pub(super) mod budgets;
 pub(super) mod challenges;
 pub(super) mod records;
+pub(super) mod sends;
+pub(super) mod shield;
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use super::{
     SessionRecord, SharedStore,
 };
 use crate::clock::Timestamp;
-use crate::config::Window;
+use crate::config::{Fleet, Window};
 use crate::secret::BearerHash;
 
 /// A store under test, which can be stopped and started on what it kept.
@@ -47,6 +49,20 @@ macro_rules! hold_to_contract {
             budgets::addresses_without_a_user_are_counted_alike,
             budgets::a_rotated_device_keeps_its_counter,
             budgets::unlocking_forgets_every_lane,
+            sends::a_message_is_charged_to_all_its_budgets_or_to_none,
+            sends::what_we_hold_back_still_counts_for_the_one_who_asked,
+            sends::every_window_of_a_budget_holds,
+            sends::a_large_budget_never_gives_more_than_it_holds,
+            sends::drafts_at_once_do_not_outrun_a_budget,
+            sends::budgets_survive_a_restart,
+            sends::unlocking_frees_the_accounts_messages_and_nobody_elses,
+            shield::ten_thousand_guesses_at_many_accounts_cannot_outrun_the_fleets_budget,
+            shield::a_success_gives_back_all_that_its_challenge_drew,
+            shield::the_shield_outlasts_a_restart_and_lowers_itself_at_half,
+            shield::attempts_at_nobody_draw_nothing_and_are_stopped_alike,
+            shield::a_known_device_notices_nothing_of_the_shield,
+            shield::a_link_is_followed_once_by_its_own_challenge_and_passes_the_shield,
+            shield::what_is_raised_by_hand_is_lowered_by_hand,
             records::a_session_ends_at_its_limit,
             records::using_a_session_is_recorded_and_revives_nothing,
             records::revoking_covers_whom_it_names,
@@ -109,6 +125,7 @@ fn asked(number: u8, now: Timestamp) -> NewChallenge {
         expires: now.plus(Duration::from_secs(300)),
         next: "/projects/1".to_owned(),
         email: "kari@fjord.example".to_owned(),
+        link: None,
     }
 }
 
@@ -159,7 +176,10 @@ async fn open(store: &SharedStore, now: Timestamp, new: NewChallenge) {
 async fn charge(store: &SharedStore, now: Timestamp, id: BearerHash) -> Challenge {
     let lane = store.challenge(now, id).await.unwrap().unwrap().lane;
     let budget = budget_of(lane);
-    match store.charge_attempt(now, id, ATTEMPTS, budget).await {
+    match store
+        .charge_attempt(now, id, ATTEMPTS, budget, Fleet::default())
+        .await
+    {
         Ok(Attempt::Charged(challenge)) => challenge,
         other => panic!("not charged: {other:?}"),
     }
@@ -181,7 +201,7 @@ async fn spend(store: &SharedStore, now: Timestamp, first: u8, new: &NewChalleng
         }
         for _ in 0..ATTEMPTS {
             let attempt = store
-                .charge_attempt(now, id(number), ATTEMPTS, budget)
+                .charge_attempt(now, id(number), ATTEMPTS, budget, Fleet::default())
                 .await
                 .unwrap();
             charged += usize::from(matches!(attempt, Attempt::Charged(_)));

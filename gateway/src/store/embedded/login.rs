@@ -5,13 +5,15 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::lanes::{Living, spent};
+use super::shield::Passage;
 use super::sweep::Kind;
 use super::tables::{LaneKey, Tables, by_id, encode, lane_key, lanes_of};
 use crate::clock::Timestamp;
-use crate::config::Window;
+use crate::config::{Fleet, Window};
 use crate::secret::BearerHash;
 use crate::store::{
-    AccountKey, Attempt, Challenge, CodeHash, Completion, Lane, NewChallenge, Opening, StoreResult,
+    AccountKey, Attempt, Challenge, CodeHash, Completion, Gate, Lane, LinkHash, NewChallenge,
+    Opening, StoreResult,
 };
 
 impl Tables<'_> {
@@ -58,6 +60,8 @@ impl Tables<'_> {
                 attempts: 0,
                 next: new.next.clone(),
                 email: new.email.clone(),
+                gate: new.link.map_or(Gate::Open, Gate::Link),
+                drawn: Duration::ZERO,
             },
         )?;
         lane.record.live.push(Living {
@@ -83,6 +87,44 @@ impl Tables<'_> {
         let Some(old) = self.live_challenge(now, id)? else {
             return Ok(None);
         };
+        if matches!(old.gate, Gate::Link(_)) {
+            return Ok(None);
+        }
+        self.replace_code(now, id, &old, code, lifetime).map(Some)
+    }
+
+    /// See [`crate::store::Store::follow_link`].
+    pub(super) fn follow_link(
+        &mut self,
+        now: Timestamp,
+        id: BearerHash,
+        link: LinkHash,
+        code: CodeHash,
+        lifetime: Duration,
+    ) -> StoreResult<Option<Challenge>> {
+        self.see(now)?;
+        let Some(old) = self.live_challenge(now, id)? else {
+            return Ok(None);
+        };
+        if old.gate != Gate::Link(link) {
+            return Ok(None);
+        }
+        let followed = Challenge {
+            gate: Gate::Followed,
+            ..old
+        };
+        self.replace_code(now, id, &followed, code, lifetime)
+            .map(Some)
+    }
+
+    fn replace_code(
+        &mut self,
+        now: Timestamp,
+        id: BearerHash,
+        old: &Challenge,
+        code: CodeHash,
+        lifetime: Duration,
+    ) -> StoreResult<Challenge> {
         let mut lane = self.lane(lane_key(old.account, old.lane))?;
         let renewed = Challenge {
             code,
@@ -100,7 +142,7 @@ impl Tables<'_> {
         }
         lane.record.expires = lane.record.expires.max(renewed.expires);
         self.save_lane(lane)?;
-        Ok(Some(renewed))
+        Ok(renewed)
     }
 
     /// See [`crate::store::Store::charge_attempt`].
@@ -110,18 +152,25 @@ impl Tables<'_> {
         id: BearerHash,
         attempts: u32,
         budget: &[Window],
+        fleet: Fleet,
     ) -> StoreResult<Attempt> {
         self.see(now)?;
         let Some(mut challenge) = self.live_challenge(now, id)? else {
             return Ok(Attempt::Over);
         };
-        if challenge.attempts >= attempts {
+        if challenge.attempts >= attempts || matches!(challenge.gate, Gate::Link(_)) {
             return Ok(Attempt::Over);
         }
         let mut lane = self.lane(lane_key(challenge.account, challenge.lane))?;
         lane.record.prune(now, budget);
         if let Some(until) = spent(&lane.record.charges, now, budget) {
             return Ok(Attempt::Spent { until });
+        }
+        if challenge.lane == Lane::Unknown && challenge.gate == Gate::Open {
+            match self.pass(now, fleet, challenge.user.is_some())? {
+                Passage::Free(drawn) => challenge.drawn += drawn,
+                Passage::Shielded => return Ok(Attempt::Shielded),
+            }
         }
         challenge.attempts += 1;
         self.put_challenge(id, &challenge)?;
@@ -151,6 +200,9 @@ impl Tables<'_> {
         })?;
         let mut lane = self.lane(lane_key(challenge.account, challenge.lane))?;
         lane.record.give_back(done.charged_at);
+        if !challenge.drawn.is_zero() {
+            self.give_back(challenge.drawn)?;
+        }
         lane.record.live.retain(|l| l.id != done.challenge);
         match (&done.device, challenge.lane) {
             // The cookie is rotated: what was charged to the device stays charged to it.
@@ -182,7 +234,7 @@ impl Tables<'_> {
         for key in keys {
             self.forget_lane(key)?;
         }
-        Ok(())
+        self.forget_budgets_of(account)
     }
 
     fn live_challenge(&self, now: Timestamp, id: BearerHash) -> StoreResult<Option<Challenge>> {

@@ -4,10 +4,12 @@
 //! writer, which puts all that waits into one transaction, flushes it to the disk, and only
 //! then answers.
 
+mod budgets;
 mod file;
 mod lanes;
 mod login;
 mod sessions;
+mod shield;
 mod sweep;
 mod tables;
 #[cfg(test)]
@@ -29,11 +31,12 @@ use self::tables::{
 };
 use self::writer::Writer;
 use super::{
-    AccountKey, Attempt, Challenge, CodeHash, Completion, DeviceRecord, LearnedFacts, NewChallenge,
-    Opening, SessionRecord, Store, StoreError, StoreResult, Whose,
+    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
+    StoreResult, Whose,
 };
 use crate::clock::Timestamp;
-use crate::config::Window;
+use crate::config::{Fleet, Window};
 use crate::secret::BearerHash;
 
 /// Lanes of addresses without a user that are kept; beyond, the one unused the longest goes.
@@ -172,10 +175,11 @@ impl Store for Embedded {
         id: BearerHash,
         attempts: u32,
         budget: &[Window],
+        fleet: Fleet,
     ) -> StoreResult<Attempt> {
         let budget = budget.to_vec();
         self.writer
-            .write(move |tables| tables.charge_attempt(now, id, attempts, &budget))
+            .write(move |tables| tables.charge_attempt(now, id, attempts, &budget, fleet))
             .await
     }
 
@@ -192,6 +196,47 @@ impl Store for Embedded {
     async fn unlock(&self, account: AccountKey) -> StoreResult<()> {
         self.writer
             .write(move |tables| tables.unlock(account))
+            .await
+    }
+
+    async fn charge_budgets(
+        &self,
+        now: Timestamp,
+        asked: &[Charge],
+        ours: &[Charge],
+    ) -> StoreResult<Charging> {
+        let (asked, ours) = (asked.to_vec(), ours.to_vec());
+        self.writer
+            .write(move |tables| tables.charge_budgets(now, &asked, &ours))
+            .await
+    }
+
+    async fn follow_link(
+        &self,
+        now: Timestamp,
+        id: BearerHash,
+        link: LinkHash,
+        code: CodeHash,
+        lifetime: Duration,
+    ) -> StoreResult<Option<Challenge>> {
+        self.writer
+            .write(move |tables| tables.follow_link(now, id, link, code, lifetime))
+            .await
+    }
+
+    async fn shield(&self, now: Timestamp, fleet: Fleet) -> StoreResult<Shield> {
+        shield::shield(&reading(&self.shared.read()?, META)?, now, fleet)
+    }
+
+    async fn raise_shield(&self, now: Timestamp, fleet: Fleet) -> StoreResult<()> {
+        self.writer
+            .write(move |tables| tables.raise_shield(now, fleet))
+            .await
+    }
+
+    async fn lower_shield(&self, now: Timestamp, fleet: Fleet) -> StoreResult<()> {
+        self.writer
+            .write(move |tables| tables.lower_shield(now, fleet))
             .await
     }
 

@@ -14,10 +14,17 @@ pub(super) enum Kind {
     Lane = 1,
     Session = 2,
     Device = 3,
+    Budget = 4,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Challenge, Self::Lane, Self::Session, Self::Device];
+    const ALL: [Self; 5] = [
+        Self::Challenge,
+        Self::Lane,
+        Self::Session,
+        Self::Device,
+        Self::Budget,
+    ];
 }
 
 impl Tables<'_> {
@@ -72,6 +79,7 @@ impl Tables<'_> {
             Kind::Lane => self.forget_lane(key.try_into().map_err(|_| strange())?),
             Kind::Session => self.remove_session(BearerHash(id()?)),
             Kind::Device => self.remove_device(BearerHash(id()?)),
+            Kind::Budget => self.forget_budget(key.try_into().map_err(|_| strange())?),
         }
     }
 }

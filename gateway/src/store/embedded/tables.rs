@@ -14,6 +14,8 @@ use crate::store::{AccountKey, Lane, StoreError, StoreResult};
 pub(super) type Id = [u8; 32];
 /// Account, then which lane, then the device of a known lane.
 pub(super) type LaneKey = [u8; 65];
+/// Whose budget, then which.
+pub(super) type BudgetId = [u8; 33];
 
 type Definition<K, V> = TableDefinition<'static, K, V>;
 type IdKey = &'static Id;
@@ -33,6 +35,9 @@ pub(super) const BY_ACCOUNT: Definition<(IdKey, IdKey), ()> =
     TableDefinition::new("devices_by_account");
 pub(super) const SEALED: Definition<&str, Bytes> = TableDefinition::new("sealed");
 pub(super) const FACTS: Definition<&str, Bytes> = TableDefinition::new("learned_facts");
+pub(super) const BUDGETS: Definition<&'static BudgetId, Bytes> = TableDefinition::new("budgets");
+pub(super) const INVENTED: Definition<(u64, &'static BudgetId), ()> =
+    TableDefinition::new("invented_budgets");
 pub(super) const EXPIRIES: Definition<(u64, u8, Bytes), ()> = TableDefinition::new("expiries");
 
 /// The least and the greatest identifier, for ranges.
@@ -57,8 +62,10 @@ pub(super) struct Tables<'tx> {
     pub(super) by_account: Table<'tx, (IdKey, IdKey), ()>,
     pub(super) sealed: Table<'tx, &'static str, Bytes>,
     pub(super) facts: Table<'tx, &'static str, Bytes>,
+    pub(super) budgets: Table<'tx, &'static BudgetId, Bytes>,
+    pub(super) invented: Table<'tx, (u64, &'static BudgetId), ()>,
     pub(super) expiries: Table<'tx, (u64, u8, Bytes), ()>,
-    /// Lanes of addresses without a user that are kept.
+    /// Lanes of addresses without a user, and budgets that anyone can invent, that are kept.
     pub(super) most_strangers: u64,
 }
 
@@ -77,6 +84,8 @@ impl<'tx> Tables<'tx> {
             by_account: tx.open_table(BY_ACCOUNT)?,
             sealed: tx.open_table(SEALED)?,
             facts: tx.open_table(FACTS)?,
+            budgets: tx.open_table(BUDGETS)?,
+            invented: tx.open_table(INVENTED)?,
             expiries: tx.open_table(EXPIRIES)?,
             most_strangers,
         })

@@ -9,10 +9,10 @@ use redb::backends::InMemoryBackend;
 use redb::{BackendError, ReadableTableMetadata, StorageBackend};
 use tempfile::TempDir;
 
-use super::tables::{EXPIRIES, LANES, STRANGERS};
+use super::tables::{BUDGETS, EXPIRIES, INVENTED, LANES, STRANGERS};
 use super::*;
 use crate::store::contract::{self, Rig};
-use crate::store::{Lane, SharedStore};
+use crate::store::{BudgetKey, Lane, SharedStore};
 
 contract::hold_to_contract!(FileRig::fresh());
 
@@ -69,6 +69,7 @@ fn asked(number: u32, user: Option<&str>) -> NewChallenge {
         expires: at(300),
         next: "/".to_owned(),
         email: "kari@fjord.example".to_owned(),
+        link: None,
     }
 }
 
@@ -163,7 +164,11 @@ async fn what_is_queued_together_is_committed_together() {
     let charges: Vec<_> = (0..1000)
         .map(|_| {
             let (store, id) = (Arc::clone(&store), asked(1, None).id);
-            tokio::spawn(async move { store.charge_attempt(at(1), id, 3, &budget()).await })
+            tokio::spawn(async move {
+                store
+                    .charge_attempt(at(1), id, 3, &budget(), Fleet::default())
+                    .await
+            })
         })
         .collect();
     for charge in charges {
@@ -201,8 +206,8 @@ async fn a_record_that_cannot_be_read_is_an_error_and_spoils_no_other() {
     // In one transaction with one that is good.
     let budget = budget();
     let (broken, good) = tokio::join!(
-        store.charge_attempt(at(1), bad, 3, &budget),
-        store.charge_attempt(at(1), asked(2, None).id, 3, &budget),
+        store.charge_attempt(at(1), bad, 3, &budget, Fleet::default()),
+        store.charge_attempt(at(1), asked(2, None).id, 3, &budget, Fleet::default()),
     );
     assert!(damaged(broken.unwrap_err()));
     assert!(matches!(good.unwrap(), Attempt::Charged(challenge) if challenge.attempts == 1));
@@ -284,7 +289,10 @@ async fn made_up_addresses_are_bounded_and_crowd_out_no_user() {
             .unwrap();
         let now = at(u64::from(number) + 1);
         let id = asked(number, None).id;
-        store.charge_attempt(now, id, 3, &budget()).await.unwrap()
+        store
+            .charge_attempt(now, id, 3, &budget(), Fleet::default())
+            .await
+            .unwrap()
     };
     open(1, Some("u-kari")).await;
     for number in 2..40 {
@@ -336,7 +344,10 @@ async fn nothing_is_left_of_what_was_removed() {
         .open_challenge(at(0), new, 3, &budget())
         .await
         .unwrap();
-    store.charge_attempt(at(0), id, 3, &budget()).await.unwrap();
+    store
+        .charge_attempt(at(0), id, 3, &budget(), Fleet::default())
+        .await
+        .unwrap();
     assert!(store.complete_challenge(at(0), login).await.unwrap());
     assert_eq!(store.revoke(&Whose::All).await.unwrap(), [id]);
     assert!(store.forget_device(account, "d-1").await.unwrap());
@@ -358,7 +369,10 @@ async fn what_has_expired_is_swept_in_bounded_pieces() {
                 .open_challenge(at(0), new, 3, &budget())
                 .await
                 .unwrap();
-            store.charge_attempt(at(0), id, 3, &budget()).await.unwrap()
+            store
+                .charge_attempt(at(0), id, 3, &budget(), Fleet::default())
+                .await
+                .unwrap()
         }
     });
     futures_util::future::join_all(opened).await;
@@ -372,6 +386,40 @@ async fn what_has_expired_is_swept_in_bounded_pieces() {
     assert_eq!(count(&store, CHALLENGES), 0);
     assert_eq!(count(&store, LANES), 0);
     assert_eq!(count(&store, STRANGERS), 0);
+}
+
+#[tokio::test]
+async fn budgets_that_anyone_can_invent_are_bounded_and_all_are_swept() {
+    let opener = Box::new(|| file::open_backend(InMemoryBackend::new()));
+    let store = Embedded::start(opener, 10, Duration::ZERO).unwrap();
+    let minute = Duration::from_secs(60);
+    let windows = vec![Window {
+        limit: 1,
+        per: minute,
+    }];
+    let charge = |whose, invented| Charge {
+        key: BudgetKey {
+            whose: [whose; 32],
+            what: 3,
+        },
+        windows: windows.clone(),
+        invented,
+    };
+    let draw = async |seconds, charge: Charge| {
+        let drawn = store.charge_budgets(at(seconds), &[charge], &[]).await;
+        drawn.unwrap() == Charging::Charged
+    };
+    assert!(draw(0, charge(200, false)).await);
+    for whose in 0..20 {
+        assert!(draw(u64::from(whose), charge(whose, true)).await);
+    }
+    assert_eq!((count(&store, BUDGETS), count(&store, INVENTED)), (11, 10));
+    assert!(!draw(20, charge(19, true)).await, "the newest is kept");
+    assert!(!draw(20, charge(200, false)).await, "ours is kept");
+    assert!(draw(20, charge(9, true)).await, "the oldest went");
+    store.mark_time(at(20).plus(minute)).await.unwrap();
+    assert_eq!((count(&store, BUDGETS), count(&store, INVENTED)), (0, 0));
+    assert_eq!(count(&store, EXPIRIES), 0);
 }
 
 fn count<K: redb::Key + 'static, V: redb::Value + 'static>(

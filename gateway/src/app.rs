@@ -5,6 +5,7 @@
 //! caller's runtime for ops and housekeeping.
 
 mod keys;
+mod operations;
 mod reload;
 mod workers;
 
@@ -19,21 +20,24 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::socket::AdminSocket;
 use crate::admin::{self, Admin, Check};
 use crate::audit::{Audit, Record};
 use crate::body::Body;
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::{SharedClock, SystemClock, Timestamp};
 use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
+use crate::directory::postgres::PostgresDirectory;
 use crate::listener;
-use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
+use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
-use crate::session::Sessions;
+use crate::secret::Key;
 use crate::session::assertion::Keyring;
+use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use reload::Reloads;
@@ -66,6 +70,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
+/// How often sessions are held against the directory, if it may have changed.
+const PEOPLE: Duration = Duration::from_millis(200);
+
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -85,7 +92,10 @@ pub struct Running {
 struct Gateway {
     shared: Arc<Shared>,
     store: SharedStore,
-    directory: Arc<FileDirectory>,
+    /// The directory as everyone else knows it: with those suspended whom ops have suspended.
+    suspensions: Arc<Suspensions>,
+    /// Names accounts in the store.
+    account_key: Key,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
     login: Login,
@@ -110,7 +120,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), A
 /// [`AppError`] with every fault, before anything is served.
 pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running, AppError> {
     let metrics = Metrics::new().map_err(other)?;
-    let loaded = Loaded::read(&config)?;
+    let mut loaded = Loaded::read(&config)?;
     let sockets = workers::bind_all(&config)?;
     let admin_socket = bind_admin(config.admin.bind).await?;
 
@@ -125,7 +135,11 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let master = keys::master(&config)?;
     let audit = Audit::open(&config.audit.dir).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
-    let directory: SharedDirectory = Arc::clone(&loaded.directory) as SharedDirectory;
+    let listed = open_directory(&config, loaded.people.take(), &clock).await?;
+    let suspensions = Suspensions::open(Arc::clone(&store), listed)
+        .await
+        .map_err(other)?;
+    let directory = Arc::clone(&suspensions) as SharedDirectory;
     let sessions = Sessions::new(
         Arc::clone(&store),
         Arc::clone(&directory),
@@ -141,8 +155,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     )
     .await
     .map_err(other)?;
-    let config::Sms::Outbox = config.sms;
-    let outbox = Arc::new(Outbox::new(Arc::clone(&clock)));
+    let carriers = Carriers::new(&config, &clock).map_err(other)?;
     let login = Login::new(LoginParts {
         store: Arc::clone(&store),
         directory: Arc::clone(&directory),
@@ -150,8 +163,8 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         keyring: Arc::clone(&keyring),
         clock: Arc::clone(&clock),
         master: &master,
-        sender: Arc::clone(&outbox) as _,
-        mailer: Some(Arc::new(OutboxMailer::new(Arc::clone(&outbox)))),
+        senders: carriers.senders,
+        mailer: carriers.mailer,
         audit: audit.clone(),
         metrics: metrics.clone(),
         config: &config,
@@ -172,18 +185,20 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     });
     let gateway = Arc::new(Gateway {
         reloads: Reloads::new(&shared.metrics),
-        directory: loaded.directory,
+        suspensions,
+        account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
         login,
         store,
         shared,
     });
-    gateway.begin(sockets, admin_socket, outbox).await
+    gateway.begin(sockets, admin_socket, carriers.outbox).await
 }
 
 /// What must be without fault before anything starts.
 struct Loaded {
-    directory: Arc<FileDirectory>,
+    /// Who exists, where that is a file.
+    people: Option<FileDirectory>,
     policy: Arc<PolicySet>,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
 }
@@ -191,19 +206,21 @@ struct Loaded {
 impl Loaded {
     fn read(config: &Config) -> Result<Self, AppError> {
         let mut faults = Vec::new();
-        let config::Directory::File { path } = &config.directory;
-        let directory = FileDirectory::load(path)
-            .map_err(|more| faults.extend(more))
-            .ok();
+        let people = match &config.directory {
+            config::Directory::File { path } => FileDirectory::load(path)
+                .map_err(|more| faults.extend(more))
+                .ok(),
+            config::Directory::Postgres(_) => None,
+        };
         let policy = reload::read_policy(config)
             .map_err(|more| faults.extend(more))
             .ok();
         let certificates = reload::read_certificates(config)
             .map_err(|more| faults.extend(more))
             .ok();
-        match (directory, policy, certificates) {
-            (Some(directory), Some(policy), Some(pairs)) => Ok(Self {
-                directory: Arc::new(directory),
+        match (policy, certificates) {
+            (Some(policy), Some(pairs)) if faults.is_empty() => Ok(Self {
+                people,
                 policy,
                 certificates: pairs
                     .iter()
@@ -226,7 +243,7 @@ impl Gateway {
         self: Arc<Self>,
         sockets: workers::Sockets,
         admin_socket: TcpListener,
-        outbox: Arc<Outbox>,
+        outbox: Option<Arc<Outbox>>,
     ) -> Result<Running, AppError> {
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses();
@@ -241,9 +258,9 @@ impl Gateway {
                     Box::pin(async move { gateway.readiness(stopping).await })
                 })
             },
-            outbox: Some(Arc::new(move || {
-                serde_json::to_value(outbox.messages()).unwrap_or_default()
-            })),
+            outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
+                Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
+            }),
         };
         // The admin listener goes last: it tells that the rest is draining.
         let mut closed = stopped.clone();
@@ -256,7 +273,21 @@ impl Gateway {
                 tracing::error!(%error, "the admin listener ended");
             }
         })];
+        let commands = AdminSocket::bind(&self.shared.config.admin.socket).map_err(other)?;
+        let operations = Arc::clone(&self) as Arc<dyn admin::operations::Operations>;
+        let mut closed = stopped.clone();
+        let serving = admin::socket::serve(commands, operations, async move {
+            raised(&mut closed).await;
+        });
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin socket ended");
+            }
+        }));
         tasks.push(tokio::spawn(Arc::clone(&self).keep_house(stopped.clone())));
+        tasks.push(tokio::spawn(
+            Arc::clone(&self).watch_people(stopped.clone()),
+        ));
         tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
         self.note("gateway.start", "ok").await?;
         Ok(Running {
@@ -286,9 +317,6 @@ impl Gateway {
             if let Err(error) = self.shared.sessions.flush().await {
                 tracing::warn!(%error, "the use of sessions could not be written down");
             }
-            if let Err(error) = self.shared.sessions.recheck().await {
-                tracing::warn!(%error, "sessions could not be held against the directory");
-            }
             if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
                 tracing::warn!(%error, "the time could not be written down");
             }
@@ -297,6 +325,36 @@ impl Gateway {
             }
             if let Err(error) = self.shared.keyring.rotate_if_due().await {
                 tracing::warn!(%error, "the assertion's keys could not be rotated");
+            }
+        }
+    }
+
+    /// Ends what a changed directory ends, open streams among it, without waiting for a request.
+    async fn watch_people(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(PEOPLE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What was judged last may be three quarters of this old by the first failure.
+        let patience = match &self.shared.config.directory {
+            config::Directory::File { .. } => Duration::MAX,
+            config::Directory::Postgres(settings) => settings.max_age / 4,
+        };
+        let mut failing: Option<Timestamp> = None;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = raised(&mut stopped) => return,
+            }
+            let begun = self.shared.clock.now();
+            let Err(error) = self.shared.sessions.recheck().await else {
+                failing = None;
+                continue;
+            };
+            let since = *failing.get_or_insert_with(|| {
+                tracing::warn!(%error, "sessions cannot be held against the directory");
+                begun
+            });
+            if self.shared.clock.now().since(since) >= patience {
+                self.shared.sessions.let_go();
             }
         }
     }
@@ -319,6 +377,15 @@ impl Gateway {
         checks.push(check(
             "store",
             self.store
+                .ready()
+                .await
+                .err()
+                .map(|error| error.to_string()),
+        ));
+        checks.push(check(
+            "directory",
+            self.shared
+                .directory
                 .ready()
                 .await
                 .err()
@@ -370,9 +437,36 @@ impl Running {
             // One who keeps asking the admin listener does not keep the gateway from ending.
             if tokio::time::timeout(GRACE, &mut task).await.is_err() {
                 task.abort();
+                let _ = task.await;
             }
         }
     }
+}
+
+/// The directory that is configured. A database that does not answer is waited for by the
+/// requests that need it; a query that cannot be a directory keeps the gateway from starting.
+async fn open_directory(
+    config: &Config,
+    people: Option<FileDirectory>,
+    clock: &SharedClock,
+) -> Result<SharedDirectory, AppError> {
+    if let Some(people) = people {
+        return Ok(Arc::new(people));
+    }
+    let config::Directory::Postgres(settings) = &config.directory else {
+        return Err(other("the directory's file was not read"));
+    };
+    let directory = PostgresDirectory::open(settings, Arc::clone(clock))
+        .map_err(|fault| AppError::Faults(vec![fault]))?;
+    match directory.examine().await {
+        Err(faults) if faults.iter().all(Fault::is_warning) => {
+            for fault in faults {
+                tracing::warn!("{}", fault.one_line());
+            }
+        }
+        examined => examined.map_err(AppError::Faults)?,
+    }
+    Ok(Arc::new(directory))
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, AppError> {

@@ -269,7 +269,7 @@ impl House {
             keyring: keyring.await.unwrap(),
             clock,
             master: &self.master,
-            sender: Arc::clone(&self.telephones) as Arc<dyn Sender>,
+            senders: vec![Arc::clone(&self.telephones) as Arc<dyn Sender>],
             mailer: Some(Arc::clone(&self.telephones) as Arc<dyn Mailer>),
             audit: Audit::open(self.dir.path()).unwrap(),
             metrics,

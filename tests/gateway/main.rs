@@ -10,14 +10,21 @@
 
 mod alike;
 mod browser;
+mod cluster;
 mod codes;
+mod commands;
 mod framing;
 mod house;
 mod identity;
 mod kills;
+mod mail;
 mod model;
 mod ops;
 mod pages;
+mod postgres;
+mod provider;
+mod receipts;
+mod sms;
 mod story;
 mod streams;
 mod tls;

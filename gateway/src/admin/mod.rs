@@ -1,7 +1,12 @@
-//! The listener for ops: metrics, health, readiness, and the development outbox.
+//! What ops talk to: a listener with metrics, health, readiness and the development outbox, and a
+//! Unix socket that the commands act through ([`socket`], [`client`]).
 //!
-//! It is bound to loopback by default and shares no router, port or prefix with the public
+//! The listener is bound to loopback by default and shares no router, port or prefix with the public
 //! listeners. What it shows comes through functions that `app` fills in.
+
+pub mod client;
+pub mod operations;
+pub mod socket;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -24,6 +24,8 @@ use crate::policy::PolicySet;
 
 /// Files that change together are read together: so long no further change may come.
 const SETTLE: Duration = Duration::from_millis(150);
+/// And so long at most, however many come: who is suspended in the directory is out in a second.
+const SETTLED: Duration = Duration::from_millis(400);
 
 const CERTIFICATES: &str = "certificates";
 const DIRECTORY: &str = "directory";
@@ -181,29 +183,38 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
             .is_ok_and(|more| more.is_some())
         {}
     };
-    let _ = timeout(SETTLE * 3, rest).await;
+    let _ = timeout(SETTLED, rest).await;
 }
 
-/// Reads everything again.
+/// Reads everything again: the directory first, and whom it no longer lets in is out before the
+/// rest, which takes longer, is looked at.
 pub(super) async fn all(gateway: &Arc<Gateway>) {
-    let gateway = Arc::clone(gateway);
-    let sessions = Arc::clone(&gateway.shared.sessions);
-    let done = tokio::task::spawn_blocking(move || {
-        reload_certificates(&gateway);
-        let directory = gateway.directory.reload();
-        outcome(&gateway, DIRECTORY, directory.err().unwrap_or_default());
+    blocking(gateway, |gateway| {
+        let directory = gateway.shared.directory.reload();
+        outcome(gateway, DIRECTORY, directory.err().unwrap_or_default());
+    })
+    .await;
+    if let Err(error) = gateway.shared.sessions.recheck().await {
+        tracing::warn!(%error, "sessions could not be held against the directory");
+    }
+    blocking(gateway, |gateway| {
+        reload_certificates(gateway);
         let policy = read_policy(&gateway.shared.config);
         let faults = policy
             .map(|set| gateway.shared.policy.store(set))
             .err()
             .unwrap_or_default();
-        outcome(&gateway, POLICY, faults);
-    });
+        outcome(gateway, POLICY, faults);
+    })
+    .await;
+}
+
+/// Has files read where nobody else waits.
+async fn blocking(gateway: &Arc<Gateway>, read: impl FnOnce(&Gateway) + Send + 'static) {
+    let gateway = Arc::clone(gateway);
+    let done = tokio::task::spawn_blocking(move || read(&gateway));
     if let Err(error) = done.await {
         tracing::error!(%error, "a reload ended early; the state before it serves on");
-    }
-    if let Err(error) = sessions.recheck().await {
-        tracing::warn!(%error, "sessions could not be held against the directory");
     }
 }
 
@@ -267,11 +278,14 @@ fn watch_files(
     config: &Config,
     changed: mpsc::Sender<()>,
 ) -> notify::Result<(impl Watcher + use<>, impl Watcher + use<>)> {
-    let config::Directory::File { path } = &config.directory;
+    let people = match &config.directory {
+        config::Directory::File { path } => Some(path.as_path()),
+        config::Directory::Postgres(_) => None,
+    };
     let pairs = config.tls.values().flat_map(|tls| &tls.certificates);
     let files: Vec<&Path> = pairs
         .flat_map(|pair| [&*pair.chain, &*pair.key])
-        .chain([path.as_path()])
+        .chain(people)
         .collect();
     let names: Vec<OsString> = files
         .iter()

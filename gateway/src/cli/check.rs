@@ -2,19 +2,22 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use rustls::client::verify_server_name;
 use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
+use tokio::runtime::Builder;
 
 use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
-use crate::clock::Timestamp;
+use crate::clock::{SystemClock, Timestamp};
 use crate::config::fault::Fault;
 use crate::config::{self, CertificateFiles, Config, Directory};
 use crate::directory::file::FileDirectory;
+use crate::directory::postgres::PostgresDirectory;
 use crate::limit;
 use crate::policy::PolicySet;
 
@@ -67,9 +70,12 @@ fn examine(
         // that nobody meant.
         let is_whole = faults.iter().all(Fault::is_warning);
         faults.extend(certificates(config, now));
-        let Directory::File { path } = &config.directory;
-        if is_whole || path.is_file() {
-            faults.extend(directory(path));
+        match &config.directory {
+            Directory::File { path } if is_whole || path.is_file() => {
+                faults.extend(directory(path));
+            }
+            Directory::Postgres(settings) if is_whole => faults.extend(database(settings)),
+            _ => {}
         }
         if is_whole || config.policy.dir.is_dir() {
             faults.extend(policies(config));
@@ -81,6 +87,21 @@ fn examine(
 /// A directory must load whole.
 fn directory(path: &Path) -> Vec<Fault> {
     FileDirectory::load(path).err().unwrap_or_default()
+}
+
+/// A query must yield what a directory needs. That its database cannot be asked now is a warning.
+fn database(settings: &config::Postgres) -> Vec<Fault> {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![Fault::new(error.to_string())],
+    };
+    runtime.block_on(async {
+        let clock = Arc::new(SystemClock::starting_at(Timestamp::default()));
+        match PostgresDirectory::open(settings, clock) {
+            Ok(directory) => directory.examine().await.err().unwrap_or_default(),
+            Err(fault) => vec![fault],
+        }
+    })
 }
 
 /// A policy set must load whole, and decide its own examples as they say.

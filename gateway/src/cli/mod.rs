@@ -3,8 +3,12 @@
 
 pub mod certs;
 pub mod check;
+mod gateway;
+mod keys;
 mod policy;
 pub mod run;
+mod session;
+mod user;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -39,6 +43,15 @@ enum Command {
     /// Test policies before they take effect
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Look at one person at the running gateway; unlock, suspend or resume them
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// List or end sessions of the running gateway
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Rotate the keys that sign the assertion
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Make development certificates, or show the ones in use
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -63,6 +76,9 @@ pub fn main() -> ExitCode {
         Command::Run(config) => run::run(&config.path),
         Command::Check(args) => check::run(&args),
         Command::Policy(command) => policy::run(&command),
+        Command::User(command) => user::run(&command),
+        Command::Session(command) => session::run(&command),
+        Command::Keys(command) => keys::run(&command),
         Command::Certs(command) => certs::run(&command),
     }
 }
@@ -142,6 +158,18 @@ mod tests {
             &["portvakt", "dance"],
             &["portvakt", "check", "--confg", "x"],
             &["portvakt", "certs", "dev"],
+            &["portvakt", "user", "suspend"],
+            &["portvakt", "session", "revoke"],
+            &["portvakt", "session", "revoke", "h", "--all"],
+            &[
+                "portvakt",
+                "session",
+                "revoke",
+                "--user",
+                "a",
+                "--company",
+                "b",
+            ],
         ] {
             assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2);
         }

@@ -6,6 +6,7 @@
 //! below reads the environment or a file again to learn what was meant.
 
 pub mod fault;
+mod messages;
 mod resolve;
 mod schema;
 pub mod secret_ref;
@@ -13,6 +14,10 @@ mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_directory;
+#[cfg(test)]
+mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
 mod values;
@@ -26,6 +31,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::fault::{Fault, Source};
+pub use self::messages::{HttpUrl, Mail, MailTls, Sms, SmsProvider, Twilio, TwilioFrom, Webhook};
 pub use self::schema::json_schema;
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
@@ -97,6 +103,8 @@ pub struct Config {
     pub directory: Directory,
     /// How codes travel.
     pub sms: Sms,
+    /// How links travel, where there is a mail server.
+    pub mail: Option<Mail>,
     /// How long sessions live.
     pub session: Session,
     /// What a login may cost an attacker.
@@ -198,13 +206,27 @@ pub enum Directory {
         /// Reloaded when it changes.
         path: PathBuf,
     },
+    /// A query over the application's own users table.
+    Postgres(Box<Postgres>),
 }
 
-/// How codes travel.
+/// A directory in PostgreSQL.
 #[derive(Clone, Debug)]
-pub enum Sms {
-    /// Prints and keeps messages: for development on loopback only.
-    Outbox,
+pub struct Postgres {
+    /// Server, database, credentials; whether TLS is spoken is decided here.
+    pub connection: tokio_postgres::Config,
+    /// Whose certificates vouch for the server, PEM; there wherever TLS is spoken.
+    pub ca: Option<PathBuf>,
+    /// Yields every user; no semicolon, no parameters.
+    pub query: String,
+    /// How old an answer may be when it binds; default 10 s.
+    pub max_age: Duration,
+    /// Connections at once; default 4.
+    pub connections: usize,
+    /// For a connection to be had, new or from the pool; default 2 s.
+    pub connect_timeout: Duration,
+    /// For an answer, on a connection; default 2 s.
+    pub query_timeout: Duration,
 }
 
 /// How long sessions live.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::tests::read;
+use super::tests::with_env;
 use super::*;
 
 #[test]
@@ -38,9 +38,15 @@ fn every_key_in_the_schema_is_described() {
 #[test]
 fn the_sample_configurations_resolve() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for name in ["portvakt.toml", "platform.toml"] {
+    // What a platform would set.
+    let env = |name: &str| match name {
+        "PORT" => None,
+        "DATABASE_URL" => Some("postgres://portvakt@localhost/projects".to_owned()),
+        _ => Some(format!("the value of {name}")),
+    };
+    for name in ["portvakt.toml", "platform.toml", "postgres.toml"] {
         let text = std::fs::read_to_string(root.join(name)).unwrap();
-        let (_, warnings) = read(&text).unwrap_or_else(|faults| {
+        let (_, warnings) = with_env(&text, &env).unwrap_or_else(|faults| {
             panic!("{}", faults.iter().map(Fault::report).collect::<String>())
         });
         assert!(warnings.is_empty(), "{name}: {warnings:?}");

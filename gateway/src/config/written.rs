@@ -1,6 +1,8 @@
 //! The configuration exactly as its file is written: no default filled in, nothing checked but
 //! keys and types. The comments here are the descriptions in the published JSON Schema.
 
+mod messages;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::ops::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use messages::{Mail, Sms};
 
 const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SIZE: &str = "^[0-9]+(B|KiB|MiB|GiB)$";
@@ -52,6 +56,9 @@ pub struct Written {
     /// How codes travel.
     #[schemars(required)]
     pub sms: Option<Sms>,
+    /// The mail server, for the links that a raised shield sends. Default: none; with the outbox,
+    /// mails go there.
+    pub mail: Option<Mail>,
     /// How long sessions live.
     #[serde(default)]
     pub session: Session,
@@ -136,21 +143,33 @@ pub struct Store {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// `file`: a TOML file of companies and users.
-    #[schemars(required, extend("enum" = ["file"]))]
+    /// `file`: a TOML file of companies and users. `postgres`: a query over the application's own
+    /// users table.
+    #[schemars(required, extend("enum" = ["file", "postgres"]))]
     pub kind: Option<At<String>>,
-    /// The file.
-    #[schemars(required)]
+    /// The file. Required for `file`.
     pub path: Option<At<String>>,
-}
-
-/// How codes travel.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sms {
-    /// `outbox`: prints and keeps messages; only for a public URL on this machine.
-    #[schemars(required, extend("enum" = ["outbox"]))]
-    pub kind: Option<At<String>>,
+    /// Where the database's URL is, for `postgres`: `env:NAME` or `file:PATH`. Default:
+    /// `env:DATABASE_URL`. A server on another machine is spoken to over TLS only.
+    #[schemars(extend("pattern" = SECRET))]
+    pub url: Option<Hidden>,
+    /// A PEM file of the certificates that vouch for the database's server. Required for TLS.
+    pub ca: Option<At<String>>,
+    /// A query that yields every user, with the columns `id`, `email`, `phone`, `name`, `company`
+    /// and `company_name`, and perhaps `login`, `roles` (an array, or text joined by commas) and
+    /// `suspended` (boolean). Required for `postgres`.
+    pub query: Option<At<String>>,
+    /// Within what time a change in the database binds, 1 s to 60 s. Default: `10s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub max_age: Option<At<String>>,
+    /// Connections to the database at once, 1 to 64. Default: 4.
+    pub connections: Option<At<u64>>,
+    /// How long to wait for a connection, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub connect_timeout: Option<At<String>>,
+    /// How long to wait for an answer, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub query_timeout: Option<At<String>>,
 }
 
 /// How long sessions live.

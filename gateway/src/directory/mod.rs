@@ -1,6 +1,7 @@
 //! The directory: which companies and users exist, and where their codes go.
 
 pub mod file;
+pub mod postgres;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::config::fault::Fault;
 use crate::principal::{EmailAddress, Principal, UserId};
 
 /// A directory that everyone shares.
@@ -92,6 +94,34 @@ pub trait Directory: Send + Sync + fmt::Debug {
     fn countries(&self) -> Option<BTreeSet<String>> {
         None
     }
+
+    /// Says that these users will be asked for by identifier, one after the other: whoever has
+    /// them far away may fetch them together.
+    async fn expect(&self, _: &[UserId]) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+
+    /// Takes in what has changed. What is faulty changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    fn reload(&self) -> Result<(), Vec<Fault>> {
+        Ok(())
+    }
+
+    /// Whether anybody can be found just now.
+    async fn ready(&self) -> Result<(), DirectoryError> {
+        Ok(())
+    }
+}
+
+/// Longest identifier, login or role in bytes: all of them travel in headers.
+const MAX_BYTES: usize = 64;
+
+/// Whether a text may be an identifier, a login or (without commas) a role.
+fn is_token(text: &str) -> bool {
+    (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -111,7 +111,10 @@ pub(super) fn who(principal: &Principal) -> Map<String, Value> {
 pub(super) async fn show(State(desk): State<Arc<Desk>>, visit: Visit) -> Response<Body> {
     match account(&desk, &visit).await {
         Ok(account) if visit.json => pages::json(StatusCode::OK, &account.json()),
-        Ok(account) => account.page(&desk, &visit),
+        Ok(account) => match desk.failures(account.session.principal()).await {
+            Ok(failures) => account.page(&desk, &visit, failures),
+            Err(refused) => refused.answer(&desk, &visit),
+        },
         Err(refused) => refused.answer(&desk, &visit),
     }
 }
@@ -281,7 +284,7 @@ impl Account {
         json!({ "sessions": sessions, "devices": devices })
     }
 
-    fn page(&self, desk: &Desk, visit: &Visit) -> Response<Body> {
+    fn page(&self, desk: &Desk, visit: &Visit, failures: u32) -> Response<Body> {
         let principal = self.session.principal();
         let (csrf, fresh) = visit.form_token(desk);
         let page = AccountPage {
@@ -289,6 +292,7 @@ impl Account {
             name: &principal.name,
             email: principal.email.as_str(),
             company: &principal.company.name,
+            failures,
             sessions: self
                 .sessions
                 .iter()
@@ -322,6 +326,12 @@ impl Account {
 }
 
 impl Desk {
+    /// Failed attempts before a person's latest login, to be told once.
+    async fn failures(&self, principal: &Principal) -> Result<u32, Refused> {
+        let account = self.account_of(principal);
+        Ok(self.store.take_failures(account).await?)
+    }
+
     fn account_of(&self, principal: &Principal) -> AccountKey {
         limit::account_key(&self.account_key, &principal.email)
     }

@@ -21,6 +21,8 @@ pub struct AccountPage<'a> {
     pub email: &'a str,
     /// Name of the company.
     pub company: &'a str,
+    /// Failed attempts before their latest login, of which they were not told here yet.
+    pub failures: u32,
     /// The person's sessions.
     pub sessions: Vec<SessionRow<'a>>,
     /// The person's devices.
@@ -66,6 +68,7 @@ impl AccountPage<'_> {
             frame,
             account: self,
             texts,
+            failures: (self.failures > 0).then(|| (texts.failures)(self.failures)),
             others: self.sessions.iter().any(|session| !session.current),
         };
         page(frame, StatusCode::OK, &template)
@@ -78,6 +81,7 @@ struct Account<'a> {
     frame: &'a Frame<'a>,
     account: &'a AccountPage<'a>,
     texts: &'a AccountTexts,
+    failures: Option<String>,
     others: bool,
 }
 

@@ -147,6 +147,12 @@ pub fn message(language: Language, host: &str, code: &str) -> String {
     (language.texts().code.message)(host, code)
 }
 
+/// The message to the telephone that tells of failed attempts before a login.
+#[must_use]
+pub fn failures_message(language: Language, host: &str, count: u32) -> String {
+    (language.texts().account.failures_message)(host, count)
+}
+
 #[derive(Template)]
 #[template(path = "email.html")]
 struct EmailPage<'a> {

@@ -66,6 +66,7 @@ fn account_page() -> AccountPage<'static> {
         name: "Kari Nordmann",
         email: "kari@fjord.example",
         company: "Fjord AS",
+        failures: 0,
         sessions: vec![
             session("s1", "Firefox, Windows", true),
             session("s2", "Safari, iPhone", false),
@@ -171,6 +172,14 @@ fn every_page(language: Language) -> Vec<(String, Response<Body>)> {
             waiting(frame, ok, &wait_for(AwaitedStep::Resend)),
         ),
         ("account".to_owned(), account_page().page(frame)),
+        (
+            "account-failures".to_owned(),
+            AccountPage {
+                failures: 3,
+                ..account_page()
+            }
+            .page(frame),
+        ),
         (
             "copy".to_owned(),
             copy_first(

@@ -1,4 +1,5 @@
-//! A request's body on its way up: limited in size, and its trailers as clean as its headers.
+//! A request's body on its way up: limited in size, its trailers as clean as its headers, and cut
+//! off with the session that sends it.
 
 use std::io;
 use std::pin::Pin;
@@ -11,12 +12,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::headers::HeaderPlan;
 use crate::body::{Body, BodyError};
+use crate::session::Session;
 
 /// A body that is cut off once it grows beyond its limit.
 pub(super) struct Guarded {
     inner: Body,
     left: u64,
     plan: Arc<HeaderPlan>,
+    session: Option<Arc<Session>>,
     ending: Ending,
 }
 
@@ -26,6 +29,7 @@ pub(super) struct Ending(Arc<AtomicU8>);
 
 const TOO_LARGE: u8 = 1;
 const BROKEN: u8 = 2;
+const OVER: u8 = 3;
 
 impl Ending {
     /// Whether the body grew beyond its limit.
@@ -37,17 +41,28 @@ impl Ending {
     pub(super) fn broken(&self) -> bool {
         self.0.load(Ordering::Acquire) == BROKEN
     }
+
+    /// Whether the session that sent the body ended meanwhile.
+    pub(super) fn session_over(&self) -> bool {
+        self.0.load(Ordering::Acquire) == OVER
+    }
 }
 
 impl Guarded {
     /// A body of at most `limit` bytes, and where an early end is told.
-    pub(super) fn new(inner: Body, limit: u64, plan: Arc<HeaderPlan>) -> (Self, Ending) {
+    pub(super) fn new(
+        inner: Body,
+        limit: u64,
+        plan: Arc<HeaderPlan>,
+        session: Option<Arc<Session>>,
+    ) -> (Self, Ending) {
         let ending = Ending::default();
         (
             Self {
                 inner,
                 left: limit,
                 plan,
+                session,
                 ending: ending.clone(),
             },
             ending,
@@ -74,6 +89,14 @@ impl HttpBody for Guarded {
             Some(Err(error)) => return this.cut(BROKEN, error),
             Some(Ok(frame)) => frame,
         };
+        if this
+            .session
+            .as_ref()
+            .is_some_and(|sender| !sender.is_live())
+        {
+            let error = io::Error::other("the session has ended");
+            return this.cut(OVER, Box::new(error));
+        }
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         let Some(left) = this.left.checked_sub(length) else {
             let error = io::Error::other("the request's body is over its limit");

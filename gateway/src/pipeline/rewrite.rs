@@ -63,7 +63,7 @@ pub(super) fn rewrite(
         .route()
         .body_limit()
         .unwrap_or(shared.config.limits.body_bytes);
-    let ending = guard_body(shared, &mut request, limit)?;
+    let ending = guard_body(shared, &mut request, limit, session.as_ref())?;
     let upgrade =
         (upgrade && matched.route().upgrades()).then(|| upstream::client_side(&mut request));
 
@@ -110,6 +110,7 @@ fn guard_body(
     shared: &Shared,
     request: &mut Request<Body>,
     limit: u64,
+    session: Option<&Arc<Session>>,
 ) -> Result<Option<Ending>, Refusal> {
     let body = std::mem::take(request.body_mut());
     let (empty, length) = (
@@ -122,7 +123,8 @@ fn guard_body(
     if length.lower() > limit {
         return Err(Refusal::BodyTooLarge);
     }
-    let (guarded, ending) = Guarded::new(body, limit, Arc::clone(&shared.headers));
+    let plan = Arc::clone(&shared.headers);
+    let (guarded, ending) = Guarded::new(body, limit, plan, session.cloned());
     *request.body_mut() = Body::boxed(guarded);
     Ok(Some(ending))
 }

@@ -9,6 +9,7 @@
 pub mod assertion;
 mod live;
 mod registry;
+mod suspension;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 
 pub use live::Session;
+pub use suspension::Suspensions;
 
 use crate::clock::SharedClock;
 use crate::config;

@@ -18,8 +18,8 @@ use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
     AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
-    StoreResult, Whose,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
+    StoreError, StoreResult, Whose,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -417,6 +417,26 @@ impl Store for Memory {
     }
 
     async fn forget_device(&self, _: AccountKey, _: &str) -> StoreResult<bool> {
+        unreachable!("not a session's")
+    }
+
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        unreachable!("not a session's")
+    }
+
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        unreachable!("not a session's")
+    }
+
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        unreachable!("not a session's")
+    }
+
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        unreachable!("not a session's")
+    }
+
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         unreachable!("not a session's")
     }
 

@@ -1,5 +1,6 @@
 mod embedded;
 mod revocation;
+mod suspension;
 mod upkeep;
 
 use std::sync::Arc;

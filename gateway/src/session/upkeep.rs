@@ -61,7 +61,10 @@ impl Sessions {
             return Ok(());
         }
         let mut ended = Vec::new();
-        for (id, record) in self.registry.records() {
+        let records = self.registry.records();
+        let users: Vec<_> = records.iter().map(|(_, one)| one.user.clone()).collect();
+        self.directory.expect(&users).await?;
+        for (id, record) in records {
             if self.principal(&record).await?.is_none() {
                 self.end(id);
                 ended.push(Whose::Bearer(id));
@@ -70,6 +73,12 @@ impl Sessions {
         try_join_all(ended.iter().map(|one| self.revoke(one))).await?;
         self.rechecked.store(generation, Ordering::Release);
         Ok(())
+    }
+
+    /// Ends what is in memory of every session, open streams included, because nobody can tell any
+    /// more whose user may still be there. The store keeps them: the next request begins anew.
+    pub fn let_go(&self) {
+        self.end_all(&Whose::All);
     }
 
     async fn write(&self, used: &mut Vec<Use>) -> Result<(), SessionError> {

@@ -178,6 +178,26 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: &[u8],
     ) -> StoreResult<bool>;
 
+    // Suspension.
+
+    /// Suspends a user, whatever the directory says of them; `false` if they already were.
+    async fn suspend(&self, user: &UserId) -> StoreResult<bool>;
+
+    /// Takes a suspension back; `false` if there was none.
+    async fn resume(&self, user: &UserId) -> StoreResult<bool>;
+
+    /// Everyone who is suspended here.
+    async fn suspended(&self) -> StoreResult<Vec<UserId>>;
+
+    // Standing.
+
+    /// What stands against an account: what its lanes have spent, what lives, what failed.
+    async fn standing(&self, now: Timestamp, account: AccountKey) -> StoreResult<Standing>;
+
+    /// How many comparisons had failed when the account's user last logged in, since the login
+    /// before that; forgotten by being asked for.
+    async fn take_failures(&self, account: AccountKey) -> StoreResult<u32>;
+
     // Facts.
 
     /// What was learned of a resource; the key is its type and canonical identifier.
@@ -275,6 +295,10 @@ pub enum Opening {
 }
 
 /// What became of a charge.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives for the length of one comparison"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// Charged: one comparison may be made, with this challenge as it stands after the charge.
@@ -359,6 +383,28 @@ pub enum Whose {
     Company(CompanyId),
     /// Every session.
     All,
+}
+
+/// What stands against an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its lanes that have charges or live challenges.
+    pub lanes: Vec<LaneStanding>,
+    /// Comparisons that failed since its user's latest login.
+    pub failed_since_login: u32,
+    /// Comparisons that had failed before that login, where nobody was told yet.
+    pub failed_before_login: u32,
+}
+
+/// What stands against one of an account's lanes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneStanding {
+    /// Which.
+    pub lane: Lane,
+    /// Comparisons charged and not given back, oldest first; some may be older than any window.
+    pub charges: Vec<Timestamp>,
+    /// Its live challenges, oldest first.
+    pub live: Vec<Challenge>,
 }
 
 /// Facts of a resource that passed through in an answer.

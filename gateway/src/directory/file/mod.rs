@@ -117,6 +117,10 @@ impl Directory for FileDirectory {
     fn countries(&self) -> Option<BTreeSet<String>> {
         Some(self.countries.clone())
     }
+
+    fn reload(&self) -> Result<(), Vec<Fault>> {
+        Self::reload(self)
+    }
 }
 
 fn read(path: &Path) -> Result<Register, Vec<Fault>> {

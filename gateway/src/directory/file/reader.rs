@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Register;
 use crate::config::fault::{Fault, Source};
-use crate::directory::{Person, PhoneNumber};
+use crate::directory::{Person, PhoneNumber, is_token};
 use crate::principal::{Company, EmailAddress, Principal};
 
 const ENTRIES: [&str; 2] = ["company", "user"];
@@ -24,8 +24,6 @@ const USER: [&str; 8] = [
     "roles",
     "suspended",
 ];
-/// Longest identifier, login or role in bytes: all of them travel in headers.
-const MAX_BYTES: usize = 64;
 
 /// Reads everybody, or says everything that is wrong, in the order of the text.
 pub(super) fn read(source: &Source) -> Result<Register, Vec<Fault>> {
@@ -308,8 +306,4 @@ impl<'a> Reader<'_> {
         let fault = self.source.fault(span, message).help(help);
         self.faults.push((offset, fault));
     }
-}
-
-fn is_token(text: &str) -> bool {
-    (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -3,7 +3,7 @@
 use http::{StatusCode, header};
 use serde_json::json;
 
-use super::world::{KARI, OLA, World};
+use super::world::{KARI, NOBODY, OLA, World, another};
 
 #[tokio::test]
 async fn people_see_their_own_sessions_and_devices_and_end_the_others() {
@@ -98,6 +98,60 @@ async fn one_session_is_ended_by_its_handle_and_nobody_elses() {
         .collect();
     let endings: Vec<_> = events.iter().rev().take(2).collect();
     assert_eq!(endings, ["session.revoke", "device.forget"]);
+}
+
+#[tokio::test]
+async fn a_login_after_failures_is_told_by_sms_and_once_on_the_account_page() {
+    let world = World::new().await;
+    let mut owner = world.browser();
+    owner.log_in(&world, KARI, 1).await;
+    let page = owner.get("/.portvakt/account").await;
+    assert!(!page.text.contains("failed attempt"), "there was none");
+
+    // Two of a stranger at Kari's address, one at an address that nobody has.
+    for (email, tries) in [(KARI, 2), (NOBODY, 1)] {
+        let mut stranger = world.browser();
+        stranger.post("/.portvakt/login", &[("email", email)]).await;
+        let wrong = another(&world.code(2).await);
+        for _ in 0..tries {
+            stranger.post("/.portvakt/code", &[("code", &wrong)]).await;
+        }
+    }
+    let mut ola = world.browser();
+    ola.log_in(&world, OLA, 3).await;
+    let page = owner.get("/.portvakt/account").await;
+    assert!(!page.text.contains("failed attempt"), "not before a login");
+
+    owner
+        .headers
+        .push(("accept-language", "nb, en;q=0.5".to_owned()));
+    owner.log_in(&world, KARI, 4).await;
+    let told = world.message(5).await;
+    assert_eq!(
+        told,
+        "projects.example.com: 2 mislykkede forsøk før innloggingen nå. Hvis det ikke var deg, \
+         si fra til administratoren."
+    );
+    let mut english = owner.clone();
+    english.headers.truncate(1);
+    assert!(!ola.get("/.portvakt/account").await.text.contains("failed"));
+    let page = english.get("/.portvakt/account").await;
+    assert!(
+        page.text
+            .contains("2 failed attempts before your latest login.")
+    );
+    let page = english.get("/.portvakt/account").await;
+    assert!(!page.text.contains("failed attempt"), "told once");
+    owner.log_in(&world, KARI, 6).await;
+    assert_eq!(world.outbox.messages().len(), 6, "nothing new to tell");
+    let records = world.records().await;
+    let told: Vec<_> = records
+        .iter()
+        .filter(|record| record["event"] == "login.failures_told")
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0]["user"], "u-kari");
+    assert_eq!(told[0]["detail"], "2 failed before this login");
 }
 
 #[tokio::test]

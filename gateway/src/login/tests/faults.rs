@@ -15,8 +15,8 @@ use crate::principal::{EmailAddress, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
     AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
-    StoreResult, Whose,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
+    StoreError, StoreResult, Whose,
 };
 
 fn assert_unavailable(answer: &Answer) {
@@ -251,6 +251,26 @@ impl Store for Broken {
     }
 
     async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
+        broken()
+    }
+
+    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
+        broken()
+    }
+
+    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
+        broken()
+    }
+
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        broken()
+    }
+
+    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
+        broken()
+    }
+
+    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
         broken()
     }
 

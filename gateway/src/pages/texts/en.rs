@@ -88,6 +88,20 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         forget: "Forget",
         logout: "Log out",
         start: "To the start page",
+        failures: |count| {
+            let attempts = if count == 1 { "attempt" } else { "attempts" };
+            format!(
+                "{count} failed {attempts} before your latest login. If that was not you, end \
+                 what you do not recognise below, and tell your administrator."
+            )
+        },
+        failures_message: |host, count| {
+            let attempts = if count == 1 { "attempt" } else { "attempts" };
+            format!(
+                "{host}: {count} failed {attempts} before the login just now. If that was not \
+                 you, tell your administrator."
+            )
+        },
     },
     copy: CopyTexts {
         title: |owner| match owner {

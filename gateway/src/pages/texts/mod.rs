@@ -94,6 +94,10 @@ pub(super) struct AccountTexts {
     pub(super) forget: &'static str,
     pub(super) logout: &'static str,
     pub(super) start: &'static str,
+    /// Of the number of failed attempts before the latest login.
+    pub(super) failures: fn(u32) -> String,
+    /// The message to the telephone that says the same, of a host and the number: one line.
+    pub(super) failures_message: fn(&str, u32) -> String,
 }
 
 /// The page that offers a copy.
@@ -262,6 +266,9 @@ mod tests {
             let line = (language.texts().code.message)("projects.example.com", "0042");
             assert!(!line.contains('\n'));
             assert!(line.contains("projects.example.com") && line.contains("0042"));
+            let line = (language.texts().account.failures_message)("projects.example.com", 7);
+            assert!(!line.contains('\n') && line.len() <= 160, "{line}");
+            assert!(line.contains("projects.example.com") && line.contains('7'));
         }
     }
 }

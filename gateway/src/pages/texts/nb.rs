@@ -82,6 +82,28 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         forget: "Glem",
         logout: "Logg ut",
         start: "Til startsiden",
+        failures: |count| {
+            let failed = if count == 1 {
+                "mislykket"
+            } else {
+                "mislykkede"
+            };
+            format!(
+                "{count} {failed} forsøk før siste innlogging. Hvis det ikke var deg: avslutt \
+                 det du ikke kjenner igjen nedenfor, og si fra til administratoren."
+            )
+        },
+        failures_message: |host, count| {
+            let failed = if count == 1 {
+                "mislykket"
+            } else {
+                "mislykkede"
+            };
+            format!(
+                "{host}: {count} {failed} forsøk før innloggingen nå. Hvis det ikke var deg, \
+                 si fra til administratoren."
+            )
+        },
     },
     copy: CopyTexts {
         title: |owner| match owner {

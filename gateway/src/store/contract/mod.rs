@@ -5,6 +5,7 @@ pub(super) mod challenges;
 pub(super) mod records;
 pub(super) mod sends;
 pub(super) mod shield;
+pub(super) mod standing;
 
 use std::time::Duration;
 
@@ -73,6 +74,10 @@ macro_rules! hold_to_contract {
             records::the_latest_moment_only_rises,
             records::a_ready_store_says_so,
             records::everything_survives_a_restart,
+            standing::a_suspension_lasts_until_it_is_taken_back,
+            standing::failures_are_counted_until_a_login_and_told_once,
+            standing::failures_of_nobodys_address_are_nobodys,
+            standing::what_stands_against_an_account_is_told_by_lane,
         }
     };
     (@ $rig:expr; $($chapter:ident::$line:ident,)*) => {$(

@@ -177,6 +177,7 @@ impl Tables<'_> {
         lane.record.charge(now, budget);
         lane.record.stranger = lane.record.stranger.map(|_| now);
         self.save_lane(lane)?;
+        self.count_failure(&challenge)?;
         Ok(Attempt::Charged(challenge))
     }
 
@@ -220,6 +221,7 @@ impl Tables<'_> {
             self.remove_session(replaced)?;
         }
         self.put_session(done.session, &done.record)?;
+        self.failures_end(challenge.account)?;
         Ok(true)
     }
 

@@ -10,6 +10,7 @@ mod lanes;
 mod login;
 mod sessions;
 mod shield;
+mod standing;
 mod sweep;
 mod tables;
 #[cfg(test)]
@@ -26,17 +27,18 @@ use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use self::tables::{
-    BY_ACCOUNT, BY_COMPANY, BY_USER, CHALLENGES, DEVICES, FACTS, META, SEALED, SESSIONS, decode,
-    encode, reading,
+    BY_ACCOUNT, BY_COMPANY, BY_USER, CHALLENGES, DEVICES, FACTS, FAILURES, LANES, META, SEALED,
+    SESSIONS, SUSPENDED, decode, encode, reading,
 };
 use self::writer::Writer;
 use super::{
     AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Store, StoreError,
-    StoreResult, Whose,
+    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
+    StoreError, StoreResult, Whose,
 };
 use crate::clock::Timestamp;
 use crate::config::{Fleet, Window};
+use crate::principal::UserId;
 use crate::secret::BearerHash;
 
 /// Lanes of addresses without a user that are kept; beyond, the one unused the longest goes.
@@ -311,6 +313,41 @@ impl Store for Embedded {
         let expected = expected.map(<[u8]>::to_vec);
         self.writer
             .write(move |tables| tables.put_sealed(&name, expected.as_deref(), &value))
+            .await
+    }
+
+    async fn suspend(&self, user: &UserId) -> StoreResult<bool> {
+        let user = user.clone();
+        self.writer.write(move |tables| tables.suspend(&user)).await
+    }
+
+    async fn resume(&self, user: &UserId) -> StoreResult<bool> {
+        let user = user.clone();
+        self.writer.write(move |tables| tables.resume(&user)).await
+    }
+
+    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
+        standing::suspended(&reading(&self.shared.read()?, SUSPENDED)?)
+    }
+
+    async fn standing(&self, now: Timestamp, account: AccountKey) -> StoreResult<Standing> {
+        let tx = self.shared.read()?;
+        standing::standing(
+            &reading(&tx, LANES)?,
+            &reading(&tx, CHALLENGES)?,
+            &reading(&tx, FAILURES)?,
+            now,
+            account,
+        )
+    }
+
+    async fn take_failures(&self, account: AccountKey) -> StoreResult<u32> {
+        let table = reading(&self.shared.read()?, FAILURES)?;
+        if standing::failures(&table, account)?.before_login == 0 {
+            return Ok(0);
+        }
+        self.writer
+            .write(move |tables| tables.take_failures(account))
             .await
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
+use crate::secret::BearerHash;
 use crate::store::{AccountKey, Lane, StoreError, StoreResult};
 
 /// A hashed identifier as a key.
@@ -38,6 +39,8 @@ pub(super) const FACTS: Definition<&str, Bytes> = TableDefinition::new("learned_
 pub(super) const BUDGETS: Definition<&'static BudgetId, Bytes> = TableDefinition::new("budgets");
 pub(super) const INVENTED: Definition<(u64, &'static BudgetId), ()> =
     TableDefinition::new("invented_budgets");
+pub(super) const SUSPENDED: Definition<&str, ()> = TableDefinition::new("suspended");
+pub(super) const FAILURES: Definition<IdKey, Bytes> = TableDefinition::new("failures");
 pub(super) const EXPIRIES: Definition<(u64, u8, Bytes), ()> = TableDefinition::new("expiries");
 
 /// The least and the greatest identifier, for ranges.
@@ -64,6 +67,8 @@ pub(super) struct Tables<'tx> {
     pub(super) facts: Table<'tx, &'static str, Bytes>,
     pub(super) budgets: Table<'tx, &'static BudgetId, Bytes>,
     pub(super) invented: Table<'tx, (u64, &'static BudgetId), ()>,
+    pub(super) suspended: Table<'tx, &'static str, ()>,
+    pub(super) failures: Table<'tx, IdKey, Bytes>,
     pub(super) expiries: Table<'tx, (u64, u8, Bytes), ()>,
     /// Lanes of addresses without a user, and budgets that anyone can invent, that are kept.
     pub(super) most_strangers: u64,
@@ -86,6 +91,8 @@ impl<'tx> Tables<'tx> {
             facts: tx.open_table(FACTS)?,
             budgets: tx.open_table(BUDGETS)?,
             invented: tx.open_table(INVENTED)?,
+            suspended: tx.open_table(SUSPENDED)?,
+            failures: tx.open_table(FAILURES)?,
             expiries: tx.open_table(EXPIRIES)?,
             most_strangers,
         })
@@ -221,6 +228,14 @@ pub(super) fn lanes_of(account: AccountKey) -> (LaneKey, LaneKey) {
         lane_key_of(account, 0, FIRST),
         lane_key_of(account, u8::MAX, LAST),
     )
+}
+
+/// The lane that a key names.
+pub(super) fn lane_of(key: &LaneKey) -> Lane {
+    match key.split_last_chunk::<32>() {
+        Some(([.., 1], device)) => Lane::Known(BearerHash(*device)),
+        _ => Lane::Unknown,
+    }
 }
 
 fn lane_key_of(account: AccountKey, tag: u8, device: Id) -> LaneKey {

@@ -1,0 +1,433 @@
+//! What ops do to the running gateway: each command in the audit trail first, then done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Gateway;
+use crate::admin::operations::{
+    Budget, Challenge, Device, Ended, Lane, OperationError, Operations, Resumed, Rotated, Session,
+    Sessions, Suspended, SuspendedBy, Unlocked, User, Which,
+};
+use crate::audit::Record;
+use crate::clock::Timestamp;
+use crate::config::Window;
+use crate::directory::{Directory as _, Person};
+use crate::limit;
+use crate::principal::{CompanyId, EmailAddress, UserId};
+use crate::store::{self, AccountKey, LaneStanding, SessionRecord, Whose};
+
+type Outcome<T> = Result<T, OperationError>;
+
+/// A command that has begun: who gave it, and whom it is about.
+struct Command<'a> {
+    event: &'static str,
+    by: &'a str,
+    user: Option<UserId>,
+    about: Option<String>,
+}
+
+#[async_trait]
+impl Operations for Gateway {
+    async fn sessions(&self, by: &str, which: Which) -> Outcome<Sessions> {
+        let (command, whose) = self.about_sessions("admin.session.list", by, which).await?;
+        self.begun(&command).await?;
+        let records = self.shared.sessions.all(&whose).await;
+        let sessions = self.told(records.map_err(unavailable)?).await?;
+        Ok(Sessions { sessions })
+    }
+
+    async fn revoke(&self, by: &str, which: Which) -> Outcome<Ended> {
+        let (command, whose) = self
+            .about_sessions("admin.session.revoke", by, which)
+            .await?;
+        self.begun(&command).await?;
+        let ended = self.shared.sessions.revoke(&whose).await;
+        let ended = self.done(&command, ended.map_err(unavailable), |ended| {
+            format!("{ended} ended")
+        })?;
+        Ok(Ended { ended })
+    }
+
+    async fn user(&self, by: &str, email: &str) -> Outcome<User> {
+        let (command, person) = self.about_user("admin.user.show", by, email).await?;
+        self.begun(&command).await?;
+        let principal = &person.principal;
+        let now = self.shared.clock.now();
+        let account = self.account_of(&principal.email);
+        let standing = self.store.standing(now, account).await;
+        let standing = standing.map_err(unavailable)?;
+        let devices = self
+            .store
+            .devices(now, account)
+            .await
+            .map_err(unavailable)?;
+        let records = self.shared.sessions.list(&principal.id).await;
+        let sessions = self.told(records.map_err(unavailable)?).await?;
+        let phone = person.phone.as_e164();
+        Ok(User {
+            id: principal.id.to_string(),
+            email: principal.email.to_string(),
+            name: principal.name.to_string(),
+            company: principal.company.id.to_string(),
+            roles: principal.roles.iter().map(ToString::to_string).collect(),
+            phone_ends: phone.get(phone.len() - 2..).unwrap_or_default().to_owned(),
+            suspended: match (self.suspensions.covers(&principal.id), principal.suspended) {
+                (true, _) => Some(SuspendedBy::Ops),
+                (false, true) => Some(SuspendedBy::Directory),
+                (false, false) => None,
+            },
+            sessions,
+            lanes: standing
+                .lanes
+                .iter()
+                .map(|lane| self.lane(now, lane, &devices))
+                .collect(),
+            devices: devices
+                .into_iter()
+                .map(|(_, device)| Device {
+                    handle: device.handle,
+                    created: device.created.rfc3339(),
+                    last_seen: device.last_seen.rfc3339(),
+                    client: device.client,
+                })
+                .collect(),
+            failed_since_login: standing.failed_since_login,
+        })
+    }
+
+    async fn unlock(&self, by: &str, email: &str) -> Outcome<Unlocked> {
+        let (command, person) = self.about_user("admin.user.unlock", by, email).await?;
+        self.begun(&command).await?;
+        let account = self.account_of(&person.principal.email);
+        let unlocked = async {
+            let before = self
+                .store
+                .standing(self.shared.clock.now(), account)
+                .await?;
+            self.store.unlock(account).await?;
+            Ok(before.lanes.iter().map(|lane| lane.charges.len()).sum())
+        };
+        let unlocked: Result<usize, store::StoreError> = unlocked.await;
+        let forgiven = self.done(&command, unlocked.map_err(unavailable), |forgiven| {
+            format!("{forgiven} failed comparisons forgiven")
+        })?;
+        Ok(Unlocked { forgiven })
+    }
+
+    async fn suspend(&self, by: &str, email: &str) -> Outcome<Suspended> {
+        let (command, person) = self.about_user("admin.user.suspend", by, email).await?;
+        self.begun(&command).await?;
+        let user = &person.principal.id;
+        let suspended = async {
+            let changed = self.suspensions.suspend(user).await.map_err(unavailable)?;
+            let ended = self.end_sessions(user).await?;
+            Ok(Suspended { changed, ended })
+        };
+        self.done(&command, suspended.await, |suspended: &Suspended| {
+            format!("{} sessions ended", suspended.ended)
+        })
+    }
+
+    async fn resume(&self, by: &str, email: &str) -> Outcome<Resumed> {
+        let (command, person) = self.about_user("admin.user.resume", by, email).await?;
+        self.begun(&command).await?;
+        let user = &person.principal.id;
+        let resumed = async {
+            // A login that was under way when the suspension came must not wake up now.
+            self.end_sessions(user).await?;
+            let changed = self.suspensions.resume(user).await.map_err(unavailable)?;
+            let found = self.suspensions.by_id(user).await.map_err(unavailable)?;
+            Ok(Resumed {
+                changed,
+                still_suspended: found.is_some_and(|person| person.principal.suspended),
+            })
+        };
+        self.done(&command, resumed.await, |resumed: &Resumed| {
+            let suspended = if resumed.still_suspended {
+                "suspended by the directory"
+            } else {
+                "free"
+            };
+            suspended.to_owned()
+        })
+    }
+
+    async fn rotate_keys(&self, by: &str) -> Outcome<Rotated> {
+        let command = Command {
+            event: "admin.keys.rotate",
+            by,
+            user: None,
+            about: None,
+        };
+        self.begun(&command).await?;
+        let rotated = self.shared.keyring.rotate().await.map_err(unavailable);
+        self.done(&command, rotated, |()| "rotated".to_owned())?;
+        let keys = self.shared.keyring.jwks();
+        let mut names = keys
+            .get("keys")
+            .and_then(|keys| keys.as_array())
+            .into_iter()
+            .flatten()
+            .rev()
+            .filter_map(|key| key.get("kid")?.as_str().map(str::to_owned));
+        let next = names.next().unwrap_or_default();
+        let current = names.next().unwrap_or_default();
+        Ok(Rotated { current, next })
+    }
+}
+
+impl Gateway {
+    /// Keeps the record of a command, before anything of it takes effect.
+    async fn begun(&self, command: &Command<'_>) -> Outcome<()> {
+        let record = self.command_record(command, "begun", command.about.clone());
+        self.shared.audit.keep(record).await.map_err(unavailable)
+    }
+
+    /// Notes how a command that changes something ended.
+    fn done<T>(
+        &self,
+        command: &Command<'_>,
+        outcome: Outcome<T>,
+        told: impl Fn(&T) -> String,
+    ) -> Outcome<T> {
+        let (result, detail) = match &outcome {
+            Ok(value) => ("ok", told(value)),
+            Err(error) => ("failed", error.to_string()),
+        };
+        let record = self.command_record(command, result, Some(detail));
+        // That it was given is on disk already.
+        if let Err(error) = self.shared.audit.note(record) {
+            tracing::error!(%error, command = command.event, "how a command ended was not recorded");
+        }
+        outcome
+    }
+
+    fn command_record(
+        &self,
+        command: &Command<'_>,
+        result: &str,
+        detail: Option<String>,
+    ) -> Record {
+        Record {
+            client: Some(command.by.to_owned()),
+            user: command.user.as_ref().map(ToString::to_string),
+            detail,
+            ..Record::new(self.shared.clock.now(), command.event, result)
+        }
+    }
+
+    /// A command about the user with an address; the attempt is on record if there is none.
+    async fn about_user<'a>(
+        &self,
+        event: &'static str,
+        by: &'a str,
+        email: &str,
+    ) -> Outcome<(Command<'a>, Arc<Person>)> {
+        let found = match EmailAddress::parse(email) {
+            Ok(email) => self
+                .suspensions
+                .by_email(&email)
+                .await
+                .map_err(unavailable)?,
+            Err(_) => None,
+        };
+        let command = Command {
+            event,
+            by,
+            user: found.as_ref().map(|person| person.principal.id.clone()),
+            about: Some(email.to_owned()),
+        };
+        let Some(person) = found else {
+            let record = self.command_record(&command, "unknown", command.about.clone());
+            self.shared.audit.keep(record).await.map_err(unavailable)?;
+            let reason = format!("no user has the address `{email}`");
+            return Err(OperationError::Unknown(reason));
+        };
+        Ok((command, person))
+    }
+
+    async fn about_sessions<'a>(
+        &self,
+        event: &'static str,
+        by: &'a str,
+        which: Which,
+    ) -> Outcome<(Command<'a>, Whose)> {
+        let mut command = Command {
+            event,
+            by,
+            user: None,
+            about: None,
+        };
+        let whose = match which {
+            Which::All => {
+                command.about = Some("all".to_owned());
+                Whose::All
+            }
+            Which::Company(company) => {
+                command.about = Some(format!("company `{company}`"));
+                Whose::Company(CompanyId::from(company.as_str()))
+            }
+            Which::User(email) => {
+                let (command, person) = self.about_user(event, by, &email).await?;
+                return Ok((command, Whose::User(person.principal.id.clone(), None)));
+            }
+            Which::Handle(handle) => {
+                command.about = Some(format!("handle `{handle}`"));
+                let all = self.shared.sessions.all(&Whose::All).await;
+                let named = all.map_err(unavailable)?;
+                let named = named.into_iter().find(|one| one.handle == handle);
+                command.user = named.map(|one| one.user);
+                // Of nobody, it covers nothing.
+                let user = command.user.clone().unwrap_or_else(|| UserId::from(""));
+                Whose::Handle(user, handle)
+            }
+        };
+        Ok((command, whose))
+    }
+
+    /// Ends a user's sessions in the store and in memory, with their open streams.
+    async fn end_sessions(&self, user: &UserId) -> Outcome<usize> {
+        let sessions = &self.shared.sessions;
+        let which = Whose::User(user.clone(), None);
+        let ended = sessions.revoke(&which).await.map_err(unavailable)?;
+        sessions.recheck().await.map_err(unavailable)?;
+        Ok(ended)
+    }
+
+    fn account_of(&self, email: &EmailAddress) -> AccountKey {
+        limit::account_key(&self.account_key, email)
+    }
+
+    /// Sessions with their users' addresses.
+    async fn told(&self, records: Vec<SessionRecord>) -> Outcome<Vec<Session>> {
+        let mut emails: HashMap<UserId, Option<String>> = HashMap::new();
+        let mut sessions = Vec::with_capacity(records.len());
+        for record in records {
+            let email = match emails.get(&record.user) {
+                Some(email) => email.clone(),
+                None => {
+                    let found = self.suspensions.by_id(&record.user).await;
+                    let found = found.map_err(unavailable)?;
+                    let email = found.map(|person| person.principal.email.to_string());
+                    emails.insert(record.user.clone(), email.clone());
+                    email
+                }
+            };
+            sessions.push(Session {
+                handle: record.handle,
+                user: record.user.to_string(),
+                email,
+                company: record.company.to_string(),
+                created: record.created.rfc3339(),
+                last_seen: record.last_seen.rfc3339(),
+                expires: record.expires.rfc3339(),
+                client: record.client,
+            });
+        }
+        Ok(sessions)
+    }
+
+    fn lane(
+        &self,
+        now: Timestamp,
+        standing: &LaneStanding,
+        devices: &[(crate::secret::BearerHash, store::DeviceRecord)],
+    ) -> Lane {
+        let budget = limit::budget(&self.shared.config.login, standing.lane);
+        let budgets: Vec<_> = budget
+            .iter()
+            .map(|window| (window, spent(&standing.charges, now, *window)))
+            .collect();
+        Lane {
+            device: match standing.lane {
+                store::Lane::Unknown => None,
+                store::Lane::Known(id) => Some(
+                    devices
+                        .iter()
+                        .find(|(known, _)| *known == id)
+                        .map_or_else(|| "forgotten".to_owned(), |(_, one)| one.handle.clone()),
+                ),
+            },
+            spent_until: budgets
+                .iter()
+                .filter_map(|(_, spent)| spent.until)
+                .max()
+                .map(Timestamp::rfc3339),
+            budgets: budgets
+                .iter()
+                .map(|(window, spent)| Budget {
+                    limit: window.limit,
+                    per_seconds: window.per.as_secs(),
+                    used: spent.used,
+                    frees: spent.frees.map(Timestamp::rfc3339),
+                })
+                .collect(),
+            challenges: standing
+                .live
+                .iter()
+                .map(|challenge| Challenge {
+                    created: challenge.created.rfc3339(),
+                    expires: challenge.expires.rfc3339(),
+                    attempts: challenge.attempts,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What of a budget is spent.
+#[derive(Debug, PartialEq, Eq)]
+struct Spent {
+    used: usize,
+    /// When the first of what is spent is free again.
+    frees: Option<Timestamp>,
+    /// When something is free again, if nothing is.
+    until: Option<Timestamp>,
+}
+
+fn spent(charges: &[Timestamp], now: Timestamp, window: Window) -> Spent {
+    let counted: Vec<Timestamp> = charges
+        .iter()
+        .map(|charge| charge.plus(window.per))
+        .filter(|frees| *frees > now)
+        .collect();
+    let limit = usize::try_from(window.limit).unwrap_or(usize::MAX);
+    let surplus = counted.len().checked_sub(limit);
+    Spent {
+        used: counted.len(),
+        frees: counted.first().copied(),
+        until: surplus.and_then(|surplus| counted.get(surplus).copied()),
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> OperationError {
+    OperationError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_budget_says_what_is_spent_and_when_it_frees() {
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
+        let window = Window {
+            limit: 2,
+            per: Duration::from_secs(10),
+        };
+        let charges = [at(1), at(4), at(5)];
+        for (now, used, frees, until) in [
+            (6, 3, Some(at(11)), Some(at(14))),
+            (11, 2, Some(at(14)), Some(at(14))),
+            (14, 1, Some(at(15)), None),
+            (15, 0, None, None),
+        ] {
+            let expected = Spent { used, frees, until };
+            assert_eq!(spent(&charges, at(now), window), expected, "at {now}");
+        }
+    }
+}

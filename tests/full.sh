@@ -17,4 +17,7 @@ cargo nextest run --locked --workspace --release
 printf '\n== long: 1,000 kills\n'
 PORTVAKT_KILLS=1000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(kills::)'
 
+printf '\n== long: the attack bench, whole\n'
+cargo bench --locked --bench attacks
+
 printf '\n== PASSED: the long tests too, in %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -1,6 +1,6 @@
 //! What an attacker got, and the bounds that it is held to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use portvakt::clock::Timestamp;
@@ -29,6 +29,7 @@ struct Guess {
     at: u64,
     person: u32,
     challenge: u64,
+    entered: bool,
 }
 
 impl Ledger {
@@ -40,6 +41,7 @@ impl Ledger {
             at: now.as_millis(),
             person,
             challenge,
+            entered,
         });
     }
 
@@ -213,9 +215,18 @@ fn most<K: Ord>(events: impl Iterator<Item = (K, u64)>, window: u64) -> usize {
     by_key.into_values().map(in_a_window).max().unwrap_or(0)
 }
 
-/// By how much guesses went beyond a budget of 500 at once that fills up by 25 a day.
+/// By how much guesses, but for those of challenges that succeeded, went beyond a budget of 500 at once that fills up by 25 a day.
 fn overdrawn(guesses: &[Guess]) -> usize {
-    let mut times: Vec<u64> = guesses.iter().map(|guess| guess.at).collect();
+    let given_back: BTreeSet<u64> = guesses
+        .iter()
+        .filter(|guess| guess.entered)
+        .map(|guess| guess.challenge)
+        .collect();
+    let mut times: Vec<u64> = guesses
+        .iter()
+        .filter(|guess| !given_back.contains(&guess.challenge))
+        .map(|guess| guess.at)
+        .collect();
     times.sort_unstable();
     let (mut left, mut worst, mut before) = (500.0_f64, 0.0_f64, times.first().copied());
     for at in times {
@@ -231,7 +242,8 @@ fn overdrawn(guesses: &[Guess]) -> usize {
         clippy::cast_sign_loss,
         reason = "a small number that is not negative"
     )]
-    let beyond = (-worst).ceil() as usize;
+    // Less than a thousandth of a guess is rounding.
+    let beyond = (-worst - 1e-3).max(0.0).ceil() as usize;
     beyond
 }
 

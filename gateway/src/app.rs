@@ -31,7 +31,7 @@ use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::listener;
-use crate::login::{self, Login, LoginParts, Outbox, OutboxMailer};
+use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
 use crate::policy::{Authoriser, PolicySet};
@@ -155,8 +155,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     )
     .await
     .map_err(other)?;
-    let config::Sms::Outbox = config.sms;
-    let outbox = Arc::new(Outbox::new(Arc::clone(&clock)));
+    let carriers = Carriers::new(&config, &clock).map_err(other)?;
     let login = Login::new(LoginParts {
         store: Arc::clone(&store),
         directory: Arc::clone(&directory),
@@ -164,8 +163,8 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         keyring: Arc::clone(&keyring),
         clock: Arc::clone(&clock),
         master: &master,
-        sender: Arc::clone(&outbox) as _,
-        mailer: Some(Arc::new(OutboxMailer::new(Arc::clone(&outbox)))),
+        senders: carriers.senders,
+        mailer: carriers.mailer,
         audit: audit.clone(),
         metrics: metrics.clone(),
         config: &config,
@@ -193,7 +192,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         store,
         shared,
     });
-    gateway.begin(sockets, admin_socket, outbox).await
+    gateway.begin(sockets, admin_socket, carriers.outbox).await
 }
 
 /// What must be without fault before anything starts.
@@ -244,7 +243,7 @@ impl Gateway {
         self: Arc<Self>,
         sockets: workers::Sockets,
         admin_socket: TcpListener,
-        outbox: Arc<Outbox>,
+        outbox: Option<Arc<Outbox>>,
     ) -> Result<Running, AppError> {
         let (stop, stopped) = watch::channel(false);
         let addresses = sockets.addresses();
@@ -259,9 +258,9 @@ impl Gateway {
                     Box::pin(async move { gateway.readiness(stopping).await })
                 })
             },
-            outbox: Some(Arc::new(move || {
-                serde_json::to_value(outbox.messages()).unwrap_or_default()
-            })),
+            outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
+                Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
+            }),
         };
         // The admin listener goes last: it tells that the rest is draining.
         let mut closed = stopped.clone();
@@ -438,6 +437,7 @@ impl Running {
             // One who keeps asking the admin listener does not keep the gateway from ending.
             if tokio::time::timeout(GRACE, &mut task).await.is_err() {
                 task.abort();
+                let _ = task.await;
             }
         }
     }

@@ -6,6 +6,7 @@
 //! below reads the environment or a file again to learn what was meant.
 
 pub mod fault;
+mod messages;
 mod resolve;
 mod schema;
 pub mod secret_ref;
@@ -15,6 +16,8 @@ mod template;
 mod tests;
 #[cfg(test)]
 mod tests_directory;
+#[cfg(test)]
+mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
 mod values;
@@ -28,6 +31,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::fault::{Fault, Source};
+pub use self::messages::{HttpUrl, Mail, MailTls, Sms, SmsProvider, Twilio, TwilioFrom, Webhook};
 pub use self::schema::json_schema;
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
@@ -99,6 +103,8 @@ pub struct Config {
     pub directory: Directory,
     /// How codes travel.
     pub sms: Sms,
+    /// How links travel, where there is a mail server.
+    pub mail: Option<Mail>,
     /// How long sessions live.
     pub session: Session,
     /// What a login may cost an attacker.
@@ -221,13 +227,6 @@ pub struct Postgres {
     pub connect_timeout: Duration,
     /// For an answer, on a connection; default 2 s.
     pub query_timeout: Duration,
-}
-
-/// How codes travel.
-#[derive(Clone, Debug)]
-pub enum Sms {
-    /// Prints and keeps messages: for development on loopback only.
-    Outbox,
 }
 
 /// How long sessions live.

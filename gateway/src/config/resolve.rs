@@ -8,6 +8,7 @@ mod directory;
 mod fields;
 mod listeners;
 mod login;
+mod messages;
 mod places;
 mod upstreams;
 
@@ -120,6 +121,7 @@ impl Resolver<'_> {
             master_key: self.master_key(written.keys.master.as_ref()),
             directory: self.directory(written.directory.as_ref()),
             sms: self.sms(written.sms.as_ref(), &public_url),
+            mail: self.mail(written.mail.as_ref()),
             session: self.session(&written.session),
             login: self.login(&written.login),
             upstreams: self.upstreams(written.upstream.as_deref().unwrap_or_default()),

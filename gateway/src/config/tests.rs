@@ -44,6 +44,11 @@ fn complaints(text: &str) -> Vec<String> {
     lines(&read(text).unwrap_err())
 }
 
+/// The same, where there is an environment.
+pub(super) fn complaints_in(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    lines(&with_env(text, env).unwrap_err())
+}
+
 pub(super) fn lines(faults: &[Fault]) -> Vec<String> {
     faults
         .iter()
@@ -424,13 +429,12 @@ fn addresses_that_are_in_each_others_way_are_refused() {
 
 #[test]
 fn promises_that_nobody_keeps_yet_are_refused() {
-    let text = format!("{LEAST}[policy]\nrequire_proof = true\n")
-        .replace("kind = \"outbox\"", "kind = \"webhook\"");
+    let text = format!("{LEAST}[store]\nkind = \"redis\"\n[policy]\nrequire_proof = true\n");
     assert_eq!(
         complaints(&text),
         [
-            "11:8 `sms.kind` is `webhook`, which is not built yet in this version",
-            "16:17 `policy.require_proof` is `true`, but proofs are not built yet in this version",
+            "16:8 `store.kind` is `redis`, which is not built yet in this version",
+            "18:17 `policy.require_proof` is `true`, but proofs are not built yet in this version",
         ]
     );
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::PublicUrl;
+use super::{HttpUrl, PublicUrl};
 
 /// The longest duration that means anything here: ten years.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
@@ -51,6 +51,8 @@ pub(super) enum OriginError {
     UserInfo,
     #[error("it has a path, query or fragment")]
     Path,
+    #[error("it has a query or fragment, or a character that no URL may hold")]
+    Query,
     #[error("its host is no host name or address")]
     Host,
     #[error("its port is no number from 1 to 65535")]
@@ -78,6 +80,25 @@ pub(super) fn origin(text: &str) -> Result<PublicUrl, OriginError> {
         scheme,
         host: host_name(host).ok_or(OriginError::Host)?,
         port: port.filter(|port| *port != own_port),
+    })
+}
+
+/// Reads a URL of `http` or `https` that may have a path, but no query: what stands in a query is
+/// often a secret, and this is shown.
+pub(super) fn http_url(text: &str) -> Result<HttpUrl, OriginError> {
+    let after_scheme = text.find("://").ok_or(OriginError::Scheme)? + 3;
+    let path = text
+        .get(after_scheme..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(text.len(), |at| at + after_scheme);
+    let (origin_text, path) = text.split_at_checked(path).ok_or(OriginError::Host)?;
+    let printable = |b: u8| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\' | b'"');
+    if !path.bytes().all(printable) || origin_text.contains(['?', '#']) {
+        return Err(OriginError::Query);
+    }
+    Ok(HttpUrl {
+        origin: origin(origin_text)?,
+        path: path.to_owned(),
     })
 }
 
@@ -208,6 +229,29 @@ mod tests {
             ("https://a.example:+1", OriginError::Port),
         ] {
             assert_eq!(origin(text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_to_send_to_have_a_path_and_no_query() {
+        let url = http_url("https://SMS.example.com:8443/v1/send").unwrap();
+        assert_eq!(url.origin.origin(), "https://sms.example.com:8443");
+        assert_eq!(url.path, "/v1/send");
+        assert_eq!(http_url("http://[::1]:80").unwrap().path, "");
+        for (text, expected) in [
+            ("sms.example.com/send", OriginError::Scheme),
+            ("ftp://sms.example.com/send", OriginError::Scheme),
+            ("https://sms.example.com/send?key=1", OriginError::Query),
+            ("https://sms.example.com?key=1", OriginError::Query),
+            ("https://sms.example.com/send#x", OriginError::Query),
+            ("https://sms.example.com/a b", OriginError::Query),
+            (
+                "https://kari:pw@sms.example.com/send",
+                OriginError::UserInfo,
+            ),
+            ("https:///send", OriginError::Host),
+        ] {
+            assert_eq!(http_url(text), Err(expected), "{text}");
         }
     }
 

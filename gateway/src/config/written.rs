@@ -1,6 +1,8 @@
 //! The configuration exactly as its file is written: no default filled in, nothing checked but
 //! keys and types. The comments here are the descriptions in the published JSON Schema.
 
+mod messages;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::ops::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use messages::{Mail, Sms};
 
 const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SIZE: &str = "^[0-9]+(B|KiB|MiB|GiB)$";
@@ -52,6 +56,9 @@ pub struct Written {
     /// How codes travel.
     #[schemars(required)]
     pub sms: Option<Sms>,
+    /// The mail server, for the links that a raised shield sends. Default: none; with the outbox,
+    /// mails go there.
+    pub mail: Option<Mail>,
     /// How long sessions live.
     #[serde(default)]
     pub session: Session,
@@ -163,15 +170,6 @@ pub struct Directory {
     /// How long to wait for an answer, 50 ms to 30 s. Default: `2s`.
     #[schemars(extend("pattern" = DURATION))]
     pub query_timeout: Option<At<String>>,
-}
-
-/// How codes travel.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sms {
-    /// `outbox`: prints and keeps messages; only for a public URL on this machine.
-    #[schemars(required, extend("enum" = ["outbox"]))]
-    pub kind: Option<At<String>>,
 }
 
 /// How long sessions live.

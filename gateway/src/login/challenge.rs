@@ -136,7 +136,7 @@ impl Desk {
         visit: &Visit,
         asked: &Asked,
     ) -> Result<(BearerId, Clearance), Refused> {
-        let mails = self.mails()?;
+        let mailer = self.mailer()?;
         let (now, real) = (asked.now, asked.person.is_some());
         self.clear_mail(now, visit, asked.account, real).await?;
         let (id, token) = (BearerId::generate(), Token::generate());
@@ -145,7 +145,8 @@ impl Desk {
         challenge.link = Some(self.link_hash(id.hash(), &token, real));
         self.put(now, challenge).await?;
         if let Some(person) = &asked.person {
-            self.mail_link(visit, mails, &person.principal.email, &token);
+            let to = &person.principal.email;
+            self.mail_link(visit, mailer, to, &token).await;
         }
         Ok((id, Clearance::Cleared))
     }

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use data_encoding::BASE64URL_NOPAD;
-use futures_util::{StreamExt, stream};
 use http::{Response, StatusCode};
-use tokio::sync::mpsc;
 
 use super::code;
 use super::delivery::Mailer;
@@ -24,17 +22,11 @@ use crate::clock::Timestamp;
 use crate::config;
 use crate::pages::{self, LinkForm};
 use crate::principal::EmailAddress;
-use crate::secret::{self, BearerHash, BearerId, Secret};
+use crate::secret::{self, BearerHash, BearerId};
 use crate::store::{AccountKey, Gate, LinkHash};
 
 /// How long a link works.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
-
-/// Mails that may wait for the mail server; further ones are dropped.
-const QUEUE: usize = 1_000;
-
-/// Mails that are with the mail server at once.
-const AT_ONCE: usize = 4;
 
 /// What a link carries.
 pub(super) struct Token([u8; 16]);
@@ -48,44 +40,6 @@ impl Token {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
     }
-}
-
-/// The way out for mails: like that of codes, it never keeps anyone waiting.
-#[derive(Debug)]
-pub(super) struct Mails(mpsc::Sender<Mail>);
-
-struct Mail {
-    to: EmailAddress,
-    subject: String,
-    text: Secret,
-}
-
-impl Mails {
-    /// Starts the task that hands mails over, on the runtime that this is called in.
-    pub(super) fn start(mailer: Arc<dyn Mailer>) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(send_all(waiting, mailer));
-        Self(queue)
-    }
-
-    fn post(&self, to: EmailAddress, subject: String, text: Secret) {
-        if self.0.try_send(Mail { to, subject, text }).is_err() {
-            tracing::error!("a link was dropped: too many mails wait for the mail server");
-        }
-    }
-}
-
-async fn send_all(waiting: mpsc::Receiver<Mail>, mailer: Arc<dyn Mailer>) {
-    let mails = stream::unfold(waiting, async |mut waiting| {
-        waiting.recv().await.map(|mail| (mail, waiting))
-    });
-    let send = async |mail: Mail| {
-        let text = mail.text.expose_text().unwrap_or_default();
-        if let Err(error) = mailer.send(&mail.to, &mail.subject, text).await {
-            tracing::error!(%error, "a link was not sent");
-        }
-    };
-    mails.for_each_concurrent(AT_ONCE, send).await;
 }
 
 /// `GET link`: the button. Nothing is looked up and nothing is used up.
@@ -125,9 +79,9 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
 
 impl Desk {
     /// Whether there is a way past a raised shield at all.
-    pub(super) fn mails(&self) -> Result<&Mails, Refused> {
-        match (self.limits.shield, &self.mails) {
-            (config::Shield::Link, Some(mails)) => Ok(mails),
+    pub(super) fn mailer(&self) -> Result<&dyn Mailer, Refused> {
+        match (self.limits.shield, self.mailer.as_deref()) {
+            (config::Shield::Link, Some(mailer)) => Ok(mailer),
             _ => Err(Refused::NewDevice),
         }
     }
@@ -145,12 +99,20 @@ impl Desk {
         Ok(())
     }
 
-    /// Mails the link of a challenge.
-    pub(super) fn mail_link(&self, visit: &Visit, mails: &Mails, to: &EmailAddress, token: &Token) {
+    /// Mails the link of a challenge. The mailer queues it: nobody waits for the mail server.
+    pub(super) async fn mail_link(
+        &self,
+        visit: &Visit,
+        mailer: &dyn Mailer,
+        to: &EmailAddress,
+        token: &Token,
+    ) {
         let token = BASE64URL_NOPAD.encode(&token.0);
         let url = format!("{}{}/link?token={token}", self.origin, self.prefix);
         let (subject, text) = pages::mail(visit.language, &self.host, &url);
-        mails.post(to.clone(), subject, Secret::new(text));
+        if let Err(error) = mailer.send(to, &subject, &text).await {
+            tracing::error!(%error, "a link was not sent");
+        }
     }
 
     /// A link's hash; where there is nobody to mail it to, one that no link has.

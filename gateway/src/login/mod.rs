@@ -31,7 +31,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -48,12 +48,14 @@ use crate::session::assertion::Keyring;
 use crate::session::{Session, Sessions};
 use crate::store::{SharedStore, StoreError};
 
-use delivery::Delivery;
-use link::Mails;
+use delivery::{Delivery, Patience, QueuedMailer, RECEIPTS, Receipt, Receipts};
 use refused::Refused;
 use visit::Visit;
 
-pub use delivery::{Mailer, Message, Outbox, OutboxMailer, SendError, Sender};
+pub use delivery::{
+    CarrierError, Carriers, Mailer, Message, Outbox, OutboxMailer, SendError, Sender, SmtpMailer,
+    Twilio, Webhook,
+};
 
 /// Label of the derived key under which accounts are counted; whoever unlocks one needs it too.
 pub const ACCOUNT_KEY: &str = "login account";
@@ -73,8 +75,8 @@ pub struct LoginParts<'a> {
     pub clock: SharedClock,
     /// Root of the pepper and of the form and account keys.
     pub master: &'a MasterKey,
-    /// Who takes codes to telephones.
-    pub sender: Arc<dyn Sender>,
+    /// Who takes codes to telephones, in the order in which they are tried.
+    pub senders: Vec<Arc<dyn Sender>>,
     /// Who takes mails to people; `None` without a mail server.
     pub mailer: Option<Arc<dyn Mailer>>,
     /// The audit trail.
@@ -112,8 +114,9 @@ struct Desk {
     /// Names accounts in the store.
     account_key: Key,
     delivery: Delivery,
+    receipts: Option<Receipts>,
     /// Where the shield's links go; `None` without a mail server.
-    mails: Option<Mails>,
+    mailer: Option<Arc<dyn Mailer>>,
     sending: limit::Sending,
     verification: limit::Verification,
     /// Whether the shield was raised when it was looked at last.
@@ -141,6 +144,17 @@ impl Login {
         let config = parts.config;
         let sends = parts.master.derive("login sends");
         let sending = limit::Sending::new(sends, &config.login.sends, &*parts.directory);
+        let patience = Patience {
+            queue: config.sms.queue,
+            lifetime: config.login.code_lifetime,
+        };
+        let delivery = Delivery::start(
+            parts.senders,
+            patience,
+            Arc::clone(&parts.clock),
+            parts.metrics.clone(),
+        );
+        let mailer = parts.mailer;
         let desk = Arc::new(Desk {
             sending,
             store: parts.store,
@@ -151,8 +165,9 @@ impl Login {
             pepper: parts.master.derive("login pepper"),
             form_key: parts.master.derive("login form"),
             account_key: parts.master.derive(ACCOUNT_KEY),
-            delivery: Delivery::start(parts.sender, parts.metrics.clone()),
-            mails: parts.mailer.map(Mails::start),
+            delivery,
+            receipts: Receipts::of(config, parts.metrics.clone()),
+            mailer: mailer.map(|mailer| QueuedMailer::start(mailer, parts.metrics.clone())),
             verification: limit::Verification::new(config.login.code_lifetime),
             shield_seen: AtomicBool::new(false),
             audit: parts.audit,
@@ -212,6 +227,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/account", get(account::show))
         .route("/account/sessions/{id}/revoke", post(account::revoke))
         .route("/account/devices/{id}/forget", post(account::forget))
+        .route(RECEIPTS, post(receipt))
         .route("/whoami", get(account::whoami))
         .route("/jwks.json", get(jwks))
         .route("/assets/{name}", get(asset))
@@ -226,6 +242,27 @@ fn routes(desk: Arc<Desk>) -> Router {
 
 async fn jwks(State(desk): State<Arc<Desk>>) -> Response<Body> {
     pages::json(StatusCode::OK, &desk.keyring.jwks())
+}
+
+/// A provider tells what became of a message. It has no cookie and no page of ours: its signature
+/// is what makes it believed.
+async fn receipt(
+    State(desk): State<Arc<Desk>>,
+    visit: Visit,
+    body: axum::body::Body,
+) -> Response<Body> {
+    let Some(receipts) = &desk.receipts else {
+        return Refused::Missing.answer(&desk, &visit);
+    };
+    let form = match visit::whole(&desk, body).await {
+        Ok(form) => form,
+        Err(refused) => return refused.answer(&desk, &visit),
+    };
+    let signature = visit.headers.get("x-twilio-signature");
+    match receipts.take(signature.map(HeaderValue::as_bytes), &form) {
+        Receipt::News | Receipt::Duplicate => pages::bare(StatusCode::NO_CONTENT),
+        Receipt::Forged => pages::bare(StatusCode::FORBIDDEN),
+    }
 }
 
 async fn asset(State(desk): State<Arc<Desk>>, name: Segment, visit: Visit) -> Response<Body> {

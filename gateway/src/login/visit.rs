@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts};
+use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
@@ -189,13 +190,7 @@ async fn read(desk: &Desk, visit: &Visit, body: axum::body::Body) -> Result<Fiel
     if !json && (visit.json || !is_type(headers, FORM)) {
         return Err(Refused::MediaType);
     }
-    let whole = Limited::new(body, MAX_BODY).collect();
-    let bytes = match tokio::time::timeout(desk.body_timeout, whole).await {
-        Err(_) => return Err(Refused::Slow),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refused::TooLarge),
-        Ok(Err(_)) => return Err(Refused::Malformed),
-        Ok(Ok(whole)) => whole.to_bytes(),
-    };
+    let bytes = whole(desk, body).await?;
     if json {
         return Fields::of_json(&bytes);
     }
@@ -206,6 +201,17 @@ async fn read(desk: &Desk, visit: &Visit, body: axum::body::Body) -> Result<Fiel
             Ok(fields)
         }
         _ => Err(Refused::Form),
+    }
+}
+
+/// A body that is read to its end.
+pub(super) async fn whole(desk: &Desk, body: axum::body::Body) -> Result<Bytes, Refused> {
+    let whole = Limited::new(body, MAX_BODY).collect();
+    match tokio::time::timeout(desk.body_timeout, whole).await {
+        Err(_) => Err(Refused::Slow),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refused::TooLarge),
+        Ok(Err(_)) => Err(Refused::Malformed),
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
     }
 }
 

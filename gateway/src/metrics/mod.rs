@@ -24,7 +24,8 @@ pub struct Metrics {
     pub facts: IntCounterVec,
     /// Login steps by `step` (`email`, `code`, `resend`, `logout`) and `result`.
     pub logins: IntCounterVec,
-    /// Codes handed to a provider, by `provider` and `result`.
+    /// Codes by `provider` and `result`: `sent`, `failed`, `throttled`, `refused`, `unknown`; under
+    /// the first provider also `dropped` and `expired`.
     pub codes_sent: IntCounterVec,
     /// Messages held back by a budget that only we know of (`prefix`, `company`, `all`,
     /// `country`), by `budget`.
@@ -35,6 +36,14 @@ pub struct Metrics {
     pub shield_raised: IntGauge,
     /// Units that the fleet's budget has left.
     pub fleet_left: IntGauge,
+    /// Text messages that wait for a provider, or are with one.
+    pub sms_queue: IntGauge,
+    /// Moment until which a `provider` wanted to be left alone, seconds since the Unix epoch.
+    pub sms_paused_until: IntGaugeVec,
+    /// Receipts by the state that they tell, or `duplicate`, `forged`.
+    pub sms_receipts: IntCounterVec,
+    /// Mails by `result`.
+    pub mails_sent: IntCounterVec,
     /// Sessions live in this gateway's store.
     pub sessions_live: IntGauge,
     /// Reloads by `what` (`certificates`, `directory`, `policy`) and `result` (`ok`, `failed`).
@@ -147,6 +156,25 @@ impl Metrics {
             fleet_left: gauge(
                 "portvakt_login_fleet_budget_left",
                 "Units left of the budget of guesses from unknown devices",
+            )?,
+            sms_queue: gauge(
+                "portvakt_sms_queue",
+                "Text messages that wait for a provider, or are with one",
+            )?,
+            sms_paused_until: gauges(
+                "portvakt_sms_provider_paused_until_timestamp_seconds",
+                "Moment until which a provider wanted to be left alone",
+                &["provider"],
+            )?,
+            sms_receipts: counters(
+                "portvakt_sms_receipts_total",
+                "Receipts for text messages by what they tell",
+                &["status"],
+            )?,
+            mails_sent: counters(
+                "portvakt_mails_sent_total",
+                "Mails handed to the mail server by result",
+                &["result"],
             )?,
             sessions_live: gauge("portvakt_sessions_live", "Sessions that are live")?,
             reloads: counters(

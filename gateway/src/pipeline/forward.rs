@@ -1,5 +1,6 @@
 //! Forward: to the upstream and back, streaming both ways.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::watched::Watched;
 use super::{Refusal, Shared, headers};
 use crate::body::Body;
 use crate::cookie;
+use crate::policy::{Answer, Lookups};
 use crate::upstream::{self, UpstreamError};
 
 /// Longest answer that is read to learn an identifier from; a longer one teaches nothing.
@@ -20,6 +22,7 @@ const LEARN_BYTES: u64 = 64 * 1024;
 
 pub(super) async fn forward(
     shared: &Shared,
+    lookups: &Arc<dyn Lookups>,
     outgoing: Outgoing,
     seen: &mut Seen,
 ) -> Result<Response<Body>, Refusal> {
@@ -36,8 +39,8 @@ pub(super) async fn forward(
     } = outgoing;
     let method = request.method().clone();
     seen.upstream = Some(upstream.name().clone());
-    // Held to the end: if the client goes away early, the facts are dropped once more.
-    let _unsettled = shared
+    // Held until the answer: if the client goes away early, nothing read meanwhile is kept.
+    let unsettled = shared
         .authoriser
         .before_forward(&set, &matched, &method)
         .await;
@@ -52,7 +55,6 @@ pub(super) async fn forward(
         Err(_) if ending.as_ref().is_some_and(super::guard::Ending::broken) => {
             return Err(Refusal::BodyBroken);
         }
-        Err(UpstreamError::RequestStalled) => return Err(Refusal::BodyStalled),
         Err(_)
             if ending
                 .as_ref()
@@ -60,6 +62,7 @@ pub(super) async fn forward(
         {
             return Err(Refusal::NotLoggedIn);
         }
+        Err(UpstreamError::RequestStalled) => return Err(Refusal::BodyStalled),
         Err(error @ UpstreamError::Timeout { .. }) => {
             return Err(Refusal::GatewayTimeout(error.to_string()));
         }
@@ -110,9 +113,13 @@ pub(super) async fn forward(
                 &set,
                 &matched,
                 session.principal(),
-                head.status,
-                &head.headers,
-                seen_body.as_deref(),
+                lookups,
+                unsettled,
+                Answer {
+                    status: head.status,
+                    headers: &head.headers,
+                    body: seen_body.as_deref(),
+                },
             )
             .await
             .unwrap_or_else(|error| {

@@ -183,7 +183,7 @@ impl Pipeline {
         let authenticated = authenticate::authenticate(&self.shared, routed, seen).await?;
         let permit = authorise::authorise(&self.shared, &self.lookups, authenticated, seen).await?;
         let outgoing = rewrite::rewrite(&self.shared, &self.upstreams, permit)?;
-        forward::forward(&self.shared, outgoing, seen).await
+        forward::forward(&self.shared, &self.lookups, outgoing, seen).await
     }
 }
 

@@ -20,7 +20,7 @@ use crate::target::{Leniency, Target};
 use super::PolicySet;
 use super::cedar::Action;
 use super::facts::{Asker, FactsCache, FactsError};
-use super::resource::Record;
+use super::resource::{Record, Resource};
 use super::routes::{Learn, MAX_IDENTIFIERS, Place, RouteMatch, Subject};
 use super::source::Lookups;
 use super::template::Pointed;
@@ -102,8 +102,8 @@ impl Authoriser {
     }
 
     /// Stops believing what is known of the resources that a request may change. To be called
-    /// before it is forwarded; what it returns is held until the answer is through, and drops the
-    /// facts once more if the client goes away before [`Authoriser::after_answer`].
+    /// before it is forwarded. While what it returns is held, nothing that is read of them is
+    /// kept; [`Authoriser::after_answer`] takes it back.
     pub async fn before_forward(
         &self,
         _set: &Arc<PolicySet>,
@@ -115,15 +115,13 @@ impl Authoriser {
             facts: Arc::clone(&self.facts),
             matched,
         };
-        unsettled.drop_facts();
+        unsettled.each(|facts, resource, id| facts.change(resource, id));
         unsettled
     }
 
     /// Drops facts once more after the answer, forgets what was deleted, and learns who owns
-    /// what was made. Returns the identifier of what was made, where the route says `learn`.
-    ///
-    /// `body` is the answer's, bounded, and needed only if the route's
-    /// [`learn_needs_body`](super::Route::learn_needs_body).
+    /// what was made, if no other source knows it. Returns the identifier of what was made, where
+    /// the route says `learn`, be it learned or not.
     ///
     /// # Errors
     ///
@@ -133,16 +131,13 @@ impl Authoriser {
         set: &Arc<PolicySet>,
         matched: &RouteMatch,
         principal: &Arc<Principal>,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Option<&[u8]>,
+        lookups: &Arc<dyn Lookups>,
+        unsettled: Unsettled,
+        answer: Answer<'_>,
     ) -> Result<Option<String>, FactsError> {
-        let route = matched.route();
-        if route.changes(matched.method()) {
-            drop_facts(&self.facts, matched);
-        }
+        unsettled.settle();
         if *matched.method() == Method::DELETE
-            && status.is_success()
+            && answer.status.is_success()
             && let Some((resource, id)) = matched.last_named()
             && resource.learns()
         {
@@ -151,24 +146,47 @@ impl Authoriser {
             forgotten.map_err(|error| unavailable(label, &error))?;
             self.facts.drop_facts(resource, &id);
         }
-        let Some(learn) = &route.learn else {
+        let Some(learn) = &matched.route().learn else {
             return Ok(None);
         };
-        let Some(id) = new_identifier(learn, status, headers, body) else {
+        let Some(id) = new_identifier(learn, answer) else {
             return Ok(None);
         };
-        let label = learn.resource.label(&id);
-        if !self.facts.is_known(set, &learn.resource, &id) {
-            let learned = LearnedFacts {
-                company: principal.company.id.clone(),
-                owner: Some(principal.id.clone()),
-                at: self.clock.now(),
-            };
-            let kept = self.store.learn_facts(&label, learned).await;
-            kept.map_err(|error| unavailable(label, &error))?;
-        }
-        self.facts.drop_facts(&learn.resource, &id);
+        let asker = Asker {
+            set,
+            principal,
+            lookups,
+        };
+        self.learn(asker, &learn.resource, &id).await?;
         Ok(Some(id))
+    }
+
+    /// Remembers whose a new resource is, if every source says that there is no such thing.
+    async fn learn(
+        &self,
+        asker: Asker<'_>,
+        resource: &Arc<Resource>,
+        id: &str,
+    ) -> Result<(), FactsError> {
+        // From before it was made, nobody may say that there is nothing.
+        self.facts.drop_facts(resource, id);
+        match self.facts.find(asker, resource, id).await {
+            // The caller sees nothing there: someone else's may be hidden from them.
+            Ok(None) if resource.is_per_caller() => return Ok(()),
+            Ok(None) => {}
+            // An error was told, and teaches nothing.
+            Ok(Some(_)) | Err(_) => return Ok(()),
+        }
+        let label = resource.label(id);
+        let learned = LearnedFacts {
+            company: asker.principal.company.id.clone(),
+            owner: Some(asker.principal.id.clone()),
+            at: self.clock.now(),
+        };
+        let kept = self.store.learn_facts(&label, learned).await;
+        kept.map_err(|error| unavailable(label, &error))?;
+        self.facts.drop_facts(resource, id);
+        Ok(())
     }
 
     /// What the rules say, from the cache if they were asked the same before.
@@ -213,24 +231,46 @@ impl fmt::Debug for Authoriser {
     }
 }
 
-/// A change that was forwarded and whose answer is not through: when this is let go, the facts
-/// of what it named are dropped once more.
+/// An answer that passes through: what is read of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: &'a HeaderMap,
+    /// Its body, bounded; needed only if the route's
+    /// [`learn_needs_body`](super::Route::learn_needs_body).
+    pub body: Option<&'a [u8]>,
+}
+
+/// A change that was forwarded and has no answer yet. Let go without
+/// [`Authoriser::after_answer`], as when the client goes away, it leaves what it named uncached
+/// for a minute: the application may still be at work on it.
 pub struct Unsettled {
     facts: Arc<FactsCache>,
+    /// `None` for what changes nothing, and once it is settled.
     matched: Option<RouteMatch>,
 }
 
 impl Unsettled {
-    fn drop_facts(&self) {
-        if let Some(matched) = &self.matched {
-            drop_facts(&self.facts, matched);
+    fn settle(mut self) {
+        self.each(|facts, resource, id| facts.settle(resource, id, true));
+        self.matched = None;
+    }
+
+    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str)) {
+        let named = self.matched.iter().flat_map(RouteMatch::named);
+        for (resource, id) in named {
+            if let Some(id) = id {
+                act(&self.facts, resource, &id);
+            }
         }
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.drop_facts();
+        self.each(|facts, resource, id| facts.settle(resource, id, false));
     }
 }
 
@@ -242,14 +282,6 @@ impl fmt::Debug for Unsettled {
     }
 }
 
-fn drop_facts(facts: &FactsCache, matched: &RouteMatch) {
-    for (resource, id) in matched.named() {
-        if let Some(id) = id {
-            facts.drop_facts(resource, &id);
-        }
-    }
-}
-
 fn unavailable(resource: Arc<str>, error: &dyn fmt::Display) -> FactsError {
     FactsError {
         resource,
@@ -258,12 +290,12 @@ fn unavailable(resource: Arc<str>, error: &dyn fmt::Display) -> FactsError {
 }
 
 /// The identifier that an answer gives to what was made.
-fn new_identifier(
-    learn: &Learn,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Option<&[u8]>,
-) -> Option<String> {
+fn new_identifier(learn: &Learn, answer: Answer<'_>) -> Option<String> {
+    let Answer {
+        status,
+        headers,
+        body,
+    } = answer;
     let id = match &learn.place {
         Place::Json(pointer) => {
             let body = body.filter(|_| status.is_success())?;

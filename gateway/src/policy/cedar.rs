@@ -95,6 +95,7 @@ impl Rules {
             .map(|uid| (uid.id().unescaped().into(), uid.clone()))
             .collect();
         actions.sort_by(|(a, _), (b, _)| a.cmp(b));
+        refuse_contexts(&schema, &types, files.schema, faults);
         let applies = read_applies(&schema, &types, &actions);
         Some(Self {
             authorizer: Authorizer::new(),
@@ -203,6 +204,23 @@ impl Rules {
         let mut found: Vec<_> = ids.filter_map(|id| self.labels.get(id)).collect();
         found.sort();
         found.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Faults every action that cannot do without a context: the gateway gives none yet, and a rule
+/// that reads it would never be evaluated.
+fn refuse_contexts(schema: &Schema, types: &Types, source: &Source, faults: &mut Vec<Fault>) {
+    let mut told = HashSet::new();
+    let envs = schema.request_envs();
+    for env in envs.filter(|env| *env.principal() == types.user) {
+        let fits = Context::empty().validate(schema, env.action());
+        if fits.is_err() && told.insert(env.action().clone()) {
+            let start = source.text().find("context").unwrap_or_default();
+            let name = env.action().id().unescaped().to_owned();
+            let message =
+                format!("the `context` of action `{name}` is not built yet in this version");
+            faults.push(source.fault(start..start, message));
+        }
     }
 }
 

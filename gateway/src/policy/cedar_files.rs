@@ -8,8 +8,14 @@ use miette::Diagnostic;
 
 use crate::config::fault::{Fault, Source};
 
+use super::nesting::{self, Language};
+
 /// The rules of one file, each named by file and line, in the order in which they stand.
 pub(super) fn parse_rules(source: &Source, faults: &mut Vec<Fault>) -> Vec<(Policy, Arc<str>)> {
+    if let Err(fault) = nesting::check(source, Language::Rules) {
+        faults.push(fault);
+        return Vec::new();
+    }
     let set = match PolicySet::from_str(source.text()) {
         Ok(set) => set,
         Err(errors) => {
@@ -54,6 +60,10 @@ fn start(policy: &Policy) -> usize {
 
 /// The schema; `None`, with every fault kept, if it is broken.
 pub(super) fn parse_schema(source: &Source, faults: &mut Vec<Fault>) -> Option<Schema> {
+    if let Err(fault) = nesting::check(source, Language::Schema) {
+        faults.push(fault);
+        return None;
+    }
     match Schema::from_cedarschema_str(source.text()) {
         Ok((schema, warnings)) => {
             faults.extend(warnings.map(|w| diagnosed(source, &w, None).warning()));
@@ -79,11 +89,17 @@ pub(super) fn validate<'s, S: Iterator<Item = &'s Source>>(
     let mut keep = |id: &PolicyId, diagnostic: &dyn Diagnostic, warning: bool| {
         // The identifier is the rule's name: `file:line`.
         let name = id.to_string();
-        let file = name.split(':').next().unwrap_or_default();
-        let Some(source) = sources().find(|source| source.path().ends_with(file)) else {
-            return;
+        let place = |c: char| c == ':' || c.is_ascii_digit();
+        let file = name.trim_end_matches(place);
+        let source = sources().find(|source| {
+            let own = source.path().file_name().unwrap_or_default();
+            own.to_string_lossy() == file
+        });
+        // Whatever a file is called, what is wrong in it is told.
+        let fault = match source {
+            Some(source) => diagnosed(source, diagnostic, set.policy(id)),
+            None => Fault::new(format!("`{name}`: {diagnostic}")),
         };
-        let fault = diagnosed(source, diagnostic, set.policy(id));
         faults.push(if warning { fault.warning() } else { fault });
     };
     for error in result.validation_errors() {

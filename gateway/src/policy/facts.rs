@@ -1,13 +1,12 @@
 //! Facts, cached: bounded in age and number, one look-up in flight per resource, and dropped when
-//! a write may have changed them.
+//! a write may have changed them (`slots.rs`).
 //!
-//! A drop needs no search. Time is counted in *epochs*: every drop begins one, and notes it in
-//! the dropped resource's slot of a fixed table. What was asked for in an earlier epoch than its
-//! slot names is not believed, be it cached or still in flight. Two resources may share a slot;
-//! then one's drop costs the other a look-up, and nothing else.
+//! Every company has its own: were they shared, the time of a refusal would tell a resource that
+//! another company uses from one that does not exist. For the same reason another company's
+//! facts are believed no longer than that there is nothing.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,18 +18,16 @@ use tokio::sync::watch;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::metrics::Metrics;
-use crate::principal::{Principal, UserId};
+use crate::principal::{CompanyId, Principal, UserId};
 use crate::store::SharedStore;
 
 use super::PolicySet;
 use super::resource::{Kind, Origin, Record, Resource};
+use super::slots::{Begun, Slots};
 use super::source::{Known, Lookups, Question};
 
 /// How many resources are remembered.
 const CAPACITY: usize = 100_000;
-
-/// How many slots drops are noted in.
-const SLOTS: usize = 4096;
 
 /// How long a request waits for all its facts together.
 const BUDGET: Duration = Duration::from_secs(3);
@@ -53,9 +50,7 @@ pub(super) struct FactsCache {
     flights: Mutex<HashMap<Key, Flight>>,
     /// How many look-ups were started: each goes by its number.
     started: AtomicU64,
-    epoch: AtomicU64,
-    slots: Box<[AtomicU64]>,
-    hasher: RandomState,
+    slots: Slots,
     hits: IntCounter,
     misses: IntCounter,
     negatives: IntCounter,
@@ -66,8 +61,7 @@ pub(super) struct FactsCache {
 #[derive(Debug)]
 struct Entry {
     known: Known,
-    /// The epoch in which it was asked for.
-    begun: u64,
+    begun: Begun,
     /// Believed until then.
     until: Timestamp,
 }
@@ -75,7 +69,7 @@ struct Entry {
 /// A look-up under way.
 struct Flight {
     number: u64,
-    begun: u64,
+    begun: Begun,
     landed: watch::Receiver<Option<Landed>>,
 }
 
@@ -88,6 +82,8 @@ struct Key {
     table: u64,
     kind: Kind,
     id: Box<str>,
+    /// The company that asked.
+    company: CompanyId,
     /// Whose credentials asked, where an answer depends on them.
     caller: Option<UserId>,
 }
@@ -98,6 +94,7 @@ struct KeyRef<'a> {
     table: u64,
     kind: Kind,
     id: &'a str,
+    company: &'a CompanyId,
     caller: Option<&'a UserId>,
 }
 
@@ -118,9 +115,7 @@ impl FactsCache {
             entries: Cache::new(CAPACITY),
             flights: Mutex::new(HashMap::new()),
             started: AtomicU64::new(0),
-            epoch: AtomicU64::new(0),
-            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::new(),
+            slots: Slots::new(),
             hits: counter("hit"),
             misses: counter("miss"),
             negatives: counter("negative"),
@@ -150,26 +145,20 @@ impl FactsCache {
             })
     }
 
-    /// Stops believing what is known of a resource, and of what lies in it, now and from
-    /// look-ups under way.
+    /// Stops believing what is known of a resource, and of what lies in it.
     pub(super) fn drop_facts(&self, resource: &Resource, id: &str) {
-        let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Some(slot) = self.slot(resource, id) {
-            slot.fetch_max(epoch, Ordering::SeqCst);
-        }
+        self.slots.drop_facts(resource, id);
     }
 
-    /// Whether a source other than answers that passed through is known to know a resource.
-    pub(super) fn is_known(&self, set: &PolicySet, resource: &Resource, id: &str) -> bool {
-        let key = KeyRef {
-            table: set.table_key(),
-            kind: resource.kind,
-            id,
-            caller: None,
-        };
-        self.entries
-            .get(&key)
-            .is_some_and(|entry| matches!(&entry.known, Known::Facts(record) if !record.learned))
+    /// A change of a resource is forwarded: until it is settled, nothing that is read is kept.
+    pub(super) fn change(&self, resource: &Resource, id: &str) {
+        self.slots.change(resource, id);
+    }
+
+    /// Ends what [`FactsCache::change`] began; unanswered, for what is read only after a while.
+    pub(super) fn settle(&self, resource: &Resource, id: &str, answered: bool) {
+        let early = (!answered).then(|| self.clock.now());
+        self.slots.settle(resource, id, early);
     }
 
     /// The whole chain from the cache; `None` if any of it must be asked for.
@@ -268,6 +257,7 @@ impl FactsCache {
             table: asker.set.table_key(),
             kind: resource.kind,
             id,
+            company: &asker.principal.company.id,
             caller: None,
         };
         let sound = |entry: &Arc<Entry>| now < entry.until && self.stands(entry, resource, id);
@@ -284,32 +274,15 @@ impl FactsCache {
 
     /// Whether neither the resource nor what it lies in was dropped since this was asked for.
     fn stands(&self, entry: &Entry, resource: &Resource, id: &str) -> bool {
-        let since = |resource: &Resource, id: &str| {
-            self.slot(resource, id)
-                .is_some_and(|slot| entry.begun >= slot.load(Ordering::SeqCst))
-        };
-        let above = match (&entry.known, &resource.origin) {
-            (Known::Parent(id), Origin::Parent { resource, .. }) => since(resource, id),
-            _ => true,
-        };
-        above && since(resource, id)
-    }
-
-    fn slot(&self, resource: &Resource, id: &str) -> Option<&AtomicU64> {
-        // By name, not number: a drop must be seen by every policy set in force meanwhile.
-        let mut hasher = self.hasher.build_hasher();
-        resource.name.hash(&mut hasher);
-        id.hash(&mut hasher);
-        let slots = self.slots.len() as u64;
-        let place = usize::try_from(hasher.finish() % slots).ok()?;
-        self.slots.get(place)
+        let stands = |resource: &Resource, id: &str| self.slots.stands(entry.begun, resource, id);
+        stands(resource, id) && above(&entry.known, resource).is_none_or(|(r, id)| stands(r, id))
     }
 
     /// Joins the look-up of a resource that is in flight, or starts one.
     ///
     /// It runs in a task of its own: that a client goes away must not take it from the others
-    /// who wait. With `cache = "0s"` everyone starts their own, for an answer must not be older
-    /// than its request.
+    /// who wait. With `cache = "0s"`, and while a change is under way, everyone starts their own,
+    /// for an answer must not be older than its request.
     fn join(
         self: &Arc<Self>,
         asker: Asker<'_>,
@@ -320,15 +293,15 @@ impl FactsCache {
             table: asker.set.table_key(),
             kind: resource.kind,
             id: id.into(),
+            company: asker.principal.company.id.clone(),
             caller: resource.is_per_caller().then(|| asker.principal.id.clone()),
         };
-        let begun = self.epoch.load(Ordering::SeqCst);
+        let begun = self.slots.begin(self.clock.now());
         let mut flights = self.flights();
         if let Some(flight) = flights.get(&key)
             && !resource.cache.is_zero()
-            && self
-                .slot(resource, id)
-                .is_some_and(|slot| flight.begun >= slot.load(Ordering::SeqCst))
+            && self.slots.stands(flight.begun, resource, id)
+            && self.slots.is_settled(flight.begun, resource, id)
         {
             return flight.landed.clone();
         }
@@ -368,9 +341,10 @@ impl FactsCache {
         landed
     }
 
-    fn keep(&self, key: &Key, resource: &Resource, known: Known, begun: u64) -> Arc<Entry> {
+    fn keep(&self, key: &Key, resource: &Resource, known: Known, begun: Begun) -> Arc<Entry> {
         let missing = known == Known::Nothing;
-        let life = if missing {
+        let foreign = matches!(&known, Known::Facts(record) if record.company != key.company);
+        let life = if missing || foreign {
             resource.negative_cache
         } else {
             resource.cache
@@ -380,7 +354,10 @@ impl FactsCache {
             begun,
             until: self.clock.now().plus(life),
         });
-        if !life.is_zero() {
+        let settled = |resource: &Resource, id: &str| self.slots.is_settled(begun, resource, id);
+        let settled = settled(resource, &key.id)
+            && above(&entry.known, resource).is_none_or(|(r, id)| settled(r, id));
+        if !life.is_zero() && settled {
             // Facts are facts, whoever asked; that there is nothing holds for who asked.
             let caller = key.caller.clone().filter(|_| missing);
             let key = Key {
@@ -395,6 +372,14 @@ impl FactsCache {
     fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {
         // Nothing that holds the lock can leave the list half changed.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a resource lies in.
+fn above<'k>(known: &'k Known, resource: &'k Resource) -> Option<(&'k Resource, &'k str)> {
+    match (known, &resource.origin) {
+        (Known::Parent(id), Origin::Parent { resource, .. }) => Some((resource, id)),
+        _ => None,
     }
 }
 
@@ -424,6 +409,7 @@ impl Key {
             table: self.table,
             kind: self.kind,
             id: &self.id,
+            company: &self.company,
             caller: self.caller.as_ref(),
         }
     }

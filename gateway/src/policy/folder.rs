@@ -1,5 +1,6 @@
 //! A policy folder: which file is what, and the set that they make together.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,6 @@ pub(super) struct Folder {
 impl Folder {
     /// Reads every file; what cannot be read is faulted.
     pub(super) fn read(dir: &Path, faults: &mut Vec<Fault>) -> Self {
-        let names = list(dir, faults);
         let mut folder = Self {
             routes: None,
             schema: None,
@@ -35,6 +35,13 @@ impl Folder {
             invariants: None,
             tests: Vec::new(),
             digest: [0; 32],
+        };
+        let names = match list(dir, faults) {
+            Ok(names) => names,
+            Err(fault) => {
+                faults.push(fault);
+                return folder;
+            }
         };
         let mut sum = Context::new(&SHA256);
         for name in &names {
@@ -50,6 +57,10 @@ impl Folder {
                     faults.push(Fault::new(message).warning());
                 }
                 continue;
+            }
+            if name.to_str().is_none() {
+                let message = format!("the name of `{}` is no UTF-8 text", whole.display());
+                faults.push(Fault::new(message));
             }
             let source = match Source::read(&whole) {
                 Ok(source) => source,
@@ -76,10 +87,8 @@ impl Folder {
             ("schema.cedarschema", folder.schema.is_some()),
         ] {
             if !there && !names.iter().any(|found| found.as_os_str() == name) {
-                faults.push(Fault::new(format!(
-                    "there is no `{}`",
-                    dir.join(name).display()
-                )));
+                let message = format!("the policy folder `{}` has no `{name}`", dir.display());
+                faults.push(Fault::new(message));
             }
         }
         if folder.invariants.is_none() {
@@ -160,26 +169,72 @@ fn table_key(source: &Source) -> u64 {
     first.map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// The names of a folder's files and of those in `tests/`, sorted.
-fn list(dir: &Path, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+/// The names of a folder's files and of those in `tests/`, sorted. What looks like a policy file
+/// and cannot be read as one is faulted: a set that misses a `forbid` is another set.
+fn list(dir: &Path, faults: &mut Vec<Fault>) -> Result<Vec<PathBuf>, Fault> {
     let mut names = Vec::new();
-    let mut read = |under: &Path| match std::fs::read_dir(dir.join(under)) {
-        Ok(entries) => {
-            for entry in entries.flatten() {
-                if entry.path().is_file() {
-                    names.push(under.join(entry.file_name()));
+    for entry in entries(dir)? {
+        let whole = entry.path();
+        let name = PathBuf::from(entry.file_name());
+        if whole.is_dir() && name.as_os_str() == "tests" {
+            for entry in entries(&whole)? {
+                let under = name.join(entry.file_name());
+                if is_file(&entry.path(), faults)? {
+                    names.push(under);
                 }
             }
+        } else if is_file(&whole, faults)? {
+            names.push(name);
         }
-        Err(error) => {
-            let message = format!("cannot read `{}`: {error}", dir.join(under).display());
-            faults.push(Fault::new(message));
-        }
-    };
-    read(Path::new(""));
-    if dir.join("tests").is_dir() {
-        read(Path::new("tests"));
     }
     names.sort();
-    names
+    Ok(names)
+}
+
+/// Whether this is a file. A folder that holds policy files, and something else that is called
+/// like one, is faulted.
+fn is_file(path: &Path, faults: &mut Vec<Fault>) -> Result<bool, Fault> {
+    if path.is_file() {
+        return Ok(true);
+    }
+    let path_shown = path.display();
+    if is_called_like_policy(path) {
+        let message = format!("`{path_shown}` is called like a policy file, but is none");
+        faults.push(Fault::new(message));
+    } else if path.is_dir() && !is_hidden(path) {
+        // A secret that is mounted stands in hidden folders, with links to its files beside them.
+        let inside = entries(path)?;
+        if let Some(lost) = inside.iter().find(|e| is_called_like_policy(&e.path())) {
+            let message = format!(
+                "`{}` would not be read: policy files stand in the policy folder itself",
+                lost.path().display()
+            );
+            faults.push(Fault::new(message));
+        }
+        let below = inside.iter().map(DirEntry::path);
+        // Links may lead in a circle.
+        for folder in below.filter(|path| path.is_dir() && !path.is_symlink()) {
+            is_file(&folder, faults)?;
+        }
+    }
+    Ok(false)
+}
+
+fn entries(dir: &Path) -> Result<Vec<DirEntry>, Fault> {
+    let all = std::fs::read_dir(dir).and_then(Iterator::collect);
+    all.map_err(|error| {
+        let message = format!("cannot read the policy folder `{}`: {error}", dir.display());
+        Fault::new(message)
+    })
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn is_called_like_policy(path: &Path) -> bool {
+    let known = ["cedar", "cedarschema", "toml"];
+    path.extension()
+        .is_some_and(|extension| known.iter().any(|known| extension == *known))
 }

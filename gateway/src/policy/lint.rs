@@ -1,11 +1,15 @@
 //! What is suspicious in a route table and needs a written reason.
 
+use http::Method;
+
+use super::pattern::Segment;
 use super::reader::Reader;
 use super::routes::{READING, Route, Subject};
+use super::table::Table;
 use super::written::WrittenRoute;
 
 /// Faults every suspicious route that gives no `reason`.
-pub(super) fn check(routes: &[(&WrittenRoute, Route)], reader: &mut Reader<'_>) {
+pub(super) fn check(routes: &[(&WrittenRoute, Route)], table: &Table, reader: &mut Reader<'_>) {
     for (written, route) in routes {
         let reasoned = written
             .reason
@@ -20,6 +24,13 @@ pub(super) fn check(routes: &[(&WrittenRoute, Route)], reader: &mut Reader<'_>) 
                 message,
                 "if it is meant so, say why: `reason = \"…\"`",
             );
+        }
+        if let Some(message) = slash(route, routes, table, reader) {
+            let help = format!(
+                "write `{}/**`, or if it is meant so, say why: `reason = \"…\"`",
+                route.label()
+            );
+            reader.fault_with_help(written.matches.span(), message, help);
         }
     }
 }
@@ -55,6 +66,65 @@ fn suspicion(
         .as_ref()
         .is_some_and(crate::target::is_safe);
     (!reads).then(|| format!("`{label}` takes an unsafe method on the reading action `{action}`"))
+}
+
+/// A route that ends in `{name}`, while with a slash behind it a wider one takes the request and
+/// does not judge that name. Many applications take both paths for one.
+fn slash(
+    route: &Route,
+    routes: &[(&WrittenRoute, Route)],
+    table: &Table,
+    reader: &Reader<'_>,
+) -> Option<String> {
+    let Subject::Named(_, captures) = &route.subject else {
+        return None;
+    };
+    let last = captures.last()?;
+    if route.pattern.rest || last.segment + 1 != route.pattern.segments.len() {
+        return None;
+    }
+    let path: String = route.pattern.segments.iter().map(sample).collect();
+    let hosts = routes.iter().flat_map(|(_, other)| &other.hosts);
+    let hosts: Vec<&str> = hosts.map(|host| &**host).chain([""]).collect();
+    let methods = routes.iter().filter_map(|(_, r)| r.pattern.method.clone());
+    // A method that nobody names stands for all the rest.
+    let methods: Vec<Method> = methods.chain(Method::from_bytes(b"X")).collect();
+    let asked = methods
+        .iter()
+        .flat_map(|method| hosts.iter().map(move |host| (method, *host)));
+    let find = |method: &Method, path: &str, host: &str| {
+        let (written, found) = routes.get(table.find(method, path, host)?)?;
+        Some((*written, found))
+    };
+    let (wider, _) = asked
+        .filter(|(method, host)| {
+            find(method, &path, host).is_some_and(|(_, found)| std::ptr::eq(found, route))
+        })
+        .filter_map(|(method, host)| find(method, &format!("{path}/"), host))
+        .find(|(_, wider)| match &wider.subject {
+            // A public one that overlaps is told already.
+            Subject::Public => false,
+            Subject::Company(_) => true,
+            Subject::Named(_, captures) => !captures.iter().any(|capture| {
+                capture.segment == last.segment && capture.resource.kind == last.resource.kind
+            }),
+        })?;
+    let (line, _) = reader.source().position(wider.matches.span().start);
+    Some(format!(
+        "with a `/` behind it, `{}` is taken by `{}` in line {line}, which does not judge `{{{}}}`",
+        route.label(),
+        wider.matches.get_ref(),
+        last.resource.name
+    ))
+}
+
+/// A segment that only this one of a pattern takes.
+fn sample(segment: &Segment) -> String {
+    match segment {
+        Segment::Literal(text) => format!("/{text}"),
+        // No literal is called so.
+        Segment::Name(_) | Segment::Any => "/\0".to_owned(),
+    }
 }
 
 fn overlap(a: &Route, b: &Route) -> bool {

@@ -18,12 +18,14 @@ mod entities;
 mod facts;
 mod folder;
 mod lint;
+mod nesting;
 mod pattern;
 mod reader;
 pub mod report;
 mod resolve;
 mod resource;
 mod routes;
+mod slots;
 mod source;
 mod table;
 mod template;
@@ -42,7 +44,7 @@ use crate::config::fault::Fault;
 use crate::principal::Principal;
 use crate::target::Target;
 
-pub use authorise::{Authoriser, Unsettled};
+pub use authorise::{Answer, Authoriser, Unsettled};
 pub use facts::FactsError;
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};
@@ -81,12 +83,18 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Loads a folder. `upstreams` are the names that are configured.
+    /// Loads a folder, on a thread of its own: files are read by recursion, and the caller's
+    /// stack may be small. `upstreams` are the names that are configured.
     ///
     /// # Errors
     ///
     /// Every fault of every file, warnings among them: nothing of a faulty set takes effect.
     pub fn load(dir: &Path, upstreams: &[&str]) -> Result<Loaded, Vec<Fault>> {
+        nesting::on_deep_stack(|| Self::load_here(dir, upstreams))
+            .unwrap_or_else(|fault| Err(vec![fault]))
+    }
+
+    fn load_here(dir: &Path, upstreams: &[&str]) -> Result<Loaded, Vec<Fault>> {
         let mut faults = Vec::new();
         let files = Folder::read(dir, &mut faults);
         let (set, mut found) = files.resolve(upstreams);
@@ -121,10 +129,15 @@ impl PolicySet {
         Some(RouteMatch::new(route, target))
     }
 
-    /// Runs the set's own tests.
+    /// Runs the set's own tests, on a thread of its own like [`PolicySet::load`].
     #[must_use]
     pub fn run_tests(&self) -> TestReport {
-        tests_file::run(self, &self.tests)
+        let run = || tests_file::run(self, &self.tests);
+        nesting::on_deep_stack(run).unwrap_or_else(|fault| TestReport {
+            count: self.tests.len(),
+            failures: vec![fault],
+            warnings: Vec::new(),
+        })
     }
 
     fn shared_digest(&self) -> Arc<str> {

@@ -6,6 +6,9 @@ use http::Method;
 
 use crate::target::Target;
 
+/// How many segments a pattern may have: the route table is walked by recursion.
+const MAX_SEGMENTS: usize = 64;
+
 /// `METHOD /path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -62,6 +65,10 @@ impl Pattern {
         };
         if inner.is_empty() {
             return Ok(pattern);
+        }
+        if inner.split('/').count() > MAX_SEGMENTS {
+            let message = format!("the path of a match has at most {MAX_SEGMENTS} segments");
+            return Err(whole(&message));
         }
         let mut start = text.len() - inner.len();
         for segment in inner.split('/') {

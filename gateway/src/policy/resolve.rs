@@ -49,7 +49,7 @@ pub(super) fn routes(
             reader.fault(route.span(), message);
         }
     }
-    lint::check(&resolved, reader);
+    lint::check(&resolved, &table, reader);
     let routes = resolved.into_iter().map(|(_, r)| Arc::new(r)).collect();
     (routes, table)
 }

@@ -40,7 +40,7 @@ pub(super) struct Resource {
     identifier: Regex,
     /// How long facts are believed.
     pub(super) cache: Duration,
-    /// How long it is believed that there is no such resource.
+    /// How long it is believed that there is no such resource, or that it is another company's.
     pub(super) negative_cache: Duration,
     pub(super) origin: Origin,
 }
@@ -234,21 +234,23 @@ impl<'w> Resolver<'w, '_, '_> {
             }
         };
         let cache = written.cache.unwrap_or(DEFAULT_CACHE);
-        let negative = DEFAULT_NEGATIVE_CACHE.min(cache);
+        let negative = written.negative_cache.unwrap_or(DEFAULT_NEGATIVE_CACHE);
         Some(Resource {
             kind: Kind(self.by_name.keys().filter(|other| **other < name).count()),
             name: name.into(),
             entity: entity_name(name).into(),
             identifier: identifier?,
             cache,
-            negative_cache: written.negative_cache.unwrap_or(negative),
+            // Nothing is believed longer than `cache`; and another company's facts as long as this.
+            negative_cache: negative.min(cache),
             origin: origin?,
         })
     }
 
     fn identifier(&mut self, written: Option<&Text>) -> Option<Regex> {
         let text = written.map_or(DEFAULT_IDENTIFIER, |text| text.get_ref());
-        match Regex::new(&format!(r"\A(?:{text})\z")) {
+        // Alone first: `a)|(?:b` would close the group that holds it to the whole identifier.
+        match Regex::new(text).and_then(|_| Regex::new(&format!(r"\A(?:{text})\z"))) {
             Ok(regex) => Some(regex),
             Err(error) => {
                 let span = written.map(Text::span).unwrap_or_default();

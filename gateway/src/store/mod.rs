@@ -295,6 +295,10 @@ pub enum Opening {
 }
 
 /// What became of a charge.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per comparison, taken apart as soon as it is there"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// Charged: one comparison may be made, with this challenge as it stands after the charge.

@@ -1,12 +1,11 @@
-//! Where things are: `[store]`, `[sms]`, `[policy]`, `[admin]`, `[keys]`, `[log]`
-//! and `[audit]`.
+//! Where things are: `[store]`, `[policy]`, `[admin]`, `[keys]`, `[log]` and `[audit]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::secret_ref::SecretRef;
-use super::super::values::{is_loopback_host, nearest};
+use super::super::values::nearest;
 use super::super::written::{self, At, Hidden, Written};
-use super::super::{Admin, Audit, Listener, Log, Policy, PublicUrl, Sms, Store};
+use super::super::{Admin, Audit, Listener, Log, Policy, Store};
 use super::Resolver;
 use super::listeners::overlap;
 use crate::secret::MasterKey;
@@ -28,24 +27,6 @@ impl Resolver<'_> {
                 None => beside,
             },
         }
-    }
-
-    pub(super) fn sms(&mut self, written: Option<&written::Sms>, url: &PublicUrl) -> Sms {
-        let Some(at) = written.and_then(|sms| sms.kind.as_ref()) else {
-            return Sms::Outbox;
-        };
-        self.kind("sms.kind", Some(at), "outbox", &["twilio", "webhook"]);
-        if at.get() == "outbox" && !is_loopback_host(&url.host) {
-            self.fault(
-                at.span(),
-                format!(
-                    "`sms.kind` is `outbox`, but `public_url` is `{}`: anyone at the admin listener could read codes",
-                    url.origin()
-                ),
-                "the outbox is for development: make `public_url` a `localhost` one",
-            );
-        }
-        Sms::Outbox
     }
 
     /// What `kind` may be: the one that is built; those that are planned get an answer of their own.
@@ -139,11 +120,13 @@ impl Resolver<'_> {
                 "give `admin.bind` a port of its own",
             );
         }
-        let outbox = written
+        let providers = written
             .sms
-            .as_ref()
-            .and_then(|sms| sms.kind.as_ref())
-            .is_some_and(|kind| kind.get() == "outbox");
+            .iter()
+            .flat_map(|sms| [sms].into_iter().chain(&sms.fallback));
+        let outbox = providers
+            .filter_map(|provider| provider.kind.as_ref())
+            .any(|kind| kind.get() == "outbox");
         if !bind.ip().is_loopback() {
             let message = format!("`admin.bind` is `{bind}`, which other machines can reach");
             if outbox {

@@ -1,29 +1,37 @@
-//! How a code travels: one trait for every provider, and a queue before it, so that a page's time
-//! and text never depend on the provider's.
+//! How codes and links travel: one trait for every provider, and a queue before it, so that a
+//! page's time and text never depend on the provider's.
 
+mod answer;
 mod mailer;
 mod outbox;
+mod queue;
+mod receipts;
+mod smtp;
+#[cfg(test)]
+mod tests;
+mod twilio;
+mod webhook;
+mod wire;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
 
+use crate::clock::SharedClock;
+use crate::config::{Config, SmsProvider};
 use crate::directory::PhoneNumber;
-use crate::metrics::Metrics;
-use crate::secret::Secret;
 
 pub use mailer::Mailer;
 pub use outbox::{Message, Outbox, OutboxMailer};
+pub use smtp::SmtpMailer;
+pub use twilio::Twilio;
+pub use webhook::Webhook;
 
-/// Messages that may wait for the provider; further ones are dropped and counted.
-const QUEUE: usize = 1_000;
-
-/// Messages that are with the provider at once.
-const AT_ONCE: usize = 16;
+pub(super) use queue::{Delivery, Patience, QueuedMailer};
+pub(super) use receipts::{PATH as RECEIPTS, Receipt, Receipts};
 
 /// Why a message was not sent, and what that allows. The texts hold nothing of the message and no
 /// credentials.
@@ -49,7 +57,7 @@ pub enum SendError {
 #[async_trait]
 pub trait Sender: Send + Sync + fmt::Debug {
     /// The provider's name, for metrics.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Sends a text. `Ok` means that the provider has taken it over.
     ///
@@ -59,94 +67,90 @@ pub trait Sender: Send + Sync + fmt::Debug {
     async fn send(&self, to: &PhoneNumber, text: &str) -> Result<(), SendError>;
 }
 
-/// The way out for messages.
+/// Why a provider or mail server cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CarrierError {
+    /// No connection can be made to what the URL names.
+    #[error("`{0}` is nothing to connect to")]
+    Url(String),
+    /// No mail comes from such an address.
+    #[error("`{0}` is no address for mails to come from")]
+    From(String),
+    /// This machine trusts nobody.
+    #[error(
+        "this machine has no certificates of authorities to know a provider by; install `ca-certificates`, or name a file with `ca`"
+    )]
+    NoAuthorities,
+    /// The file with the authority's certificate cannot be used.
+    #[error("cannot use the authority in `{0}`: {1}")]
+    Authority(PathBuf, String),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+}
+
+/// Who takes messages and mails, as configured.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
-    queue: mpsc::Sender<Outgoing>,
-    provider: &'static str,
-    metrics: Metrics,
+pub struct Carriers {
+    /// Who takes messages, in the order in which they are tried; at least one.
+    pub senders: Vec<Arc<dyn Sender>>,
+    /// Who takes mails: the mail server, or the outbox where there is one.
+    pub mailer: Option<Arc<dyn Mailer>>,
+    /// The outbox, if it is one of them.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
-struct Outgoing {
-    to: PhoneNumber,
-    text: Secret,
-}
-
-impl Delivery {
-    /// Starts the task that hands messages to the provider, on the runtime that this is called in.
-    pub(super) fn start(sender: Arc<dyn Sender>, metrics: Metrics) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let delivery = Self {
-            queue,
-            provider: sender.name(),
-            metrics: metrics.clone(),
+impl Carriers {
+    /// What `[sms]` and `[mail]` ask for; connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CarrierError`] for the first that cannot be used.
+    pub fn new(config: &Config, clock: &SharedClock) -> Result<Self, CarrierError> {
+        let mut carriers = Self {
+            senders: Vec::new(),
+            mailer: None,
+            outbox: None,
         };
-        tokio::spawn(deliver_all(waiting, sender, metrics));
-        delivery
+        let callback = receipts::url(config);
+        for provider in &config.sms.providers {
+            let clock = Arc::clone(clock);
+            let sender: Arc<dyn Sender> = match provider {
+                SmsProvider::Outbox => {
+                    let outbox = carriers
+                        .outbox
+                        .get_or_insert_with(|| Arc::new(Outbox::new(clock)));
+                    Arc::clone(outbox) as _
+                }
+                SmsProvider::Twilio(settings) => {
+                    let name = carriers.name("twilio");
+                    Arc::new(Twilio::new(name, settings, &callback, clock)?)
+                }
+                SmsProvider::Webhook(settings) => {
+                    let name = carriers.name("webhook");
+                    Arc::new(Webhook::new(name, settings, clock)?)
+                }
+            };
+            carriers.senders.push(sender);
+        }
+        carriers.mailer = match (&config.mail, &carriers.outbox) {
+            (Some(mail), _) => Some(Arc::new(SmtpMailer::new(mail)?)),
+            (None, Some(outbox)) => Some(Arc::new(OutboxMailer::new(Arc::clone(outbox)))),
+            (None, None) => None,
+        };
+        Ok(carriers)
     }
 
-    /// Queues a message, and never waits: the one who asked for it must not learn whether there
-    /// was one.
-    pub(super) fn post(&self, to: PhoneNumber, text: Secret) {
-        if self.queue.try_send(Outgoing { to, text }).is_err() {
-            tracing::error!("a code was dropped: too many messages wait for the provider");
-            count(&self.metrics, self.provider, "dropped");
+    /// A name for the next provider of a kind: `twilio`, `twilio-2` …
+    fn name(&self, kind: &str) -> String {
+        let same = |sender: &&Arc<dyn Sender>| {
+            let name = sender.name();
+            name.strip_prefix(kind)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        match self.senders.iter().filter(same).count() {
+            0 => kind.to_owned(),
+            before => format!("{kind}-{}", before + 1),
         }
-    }
-}
-
-async fn deliver_all(waiting: mpsc::Receiver<Outgoing>, sender: Arc<dyn Sender>, metrics: Metrics) {
-    let messages = stream::unfold(waiting, async |mut waiting| {
-        waiting.recv().await.map(|message| (message, waiting))
-    });
-    let deliver = async |message: Outgoing| {
-        let text = message.text.expose_text().unwrap_or_default();
-        match sender.send(&message.to, text).await {
-            Ok(()) => count(&metrics, sender.name(), "sent"),
-            Err(error) => {
-                tracing::error!(%error, provider = sender.name(), "a code was not sent");
-                count(&metrics, sender.name(), "failed");
-            }
-        }
-    };
-    messages.for_each_concurrent(AT_ONCE, deliver).await;
-}
-
-fn count(metrics: &Metrics, provider: &str, result: &str) {
-    metrics
-        .codes_sent
-        .with_label_values(&[provider, result])
-        .inc();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A provider that takes for ever.
-    #[derive(Debug)]
-    struct Stuck;
-
-    #[async_trait]
-    impl Sender for Stuck {
-        fn name(&self) -> &'static str {
-            "stuck"
-        }
-
-        async fn send(&self, _: &PhoneNumber, _: &str) -> Result<(), SendError> {
-            std::future::pending().await
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stuck_provider_holds_nobody_up_and_what_is_too_much_is_counted() {
-        let metrics = Metrics::new().unwrap();
-        let delivery = Delivery::start(Arc::new(Stuck), metrics.clone());
-        let to = PhoneNumber::parse("+4790000001").unwrap();
-        for _ in 0..QUEUE + 10 {
-            delivery.post(to.clone(), Secret::new("1234"));
-        }
-        let dropped = metrics.codes_sent.with_label_values(&["stuck", "dropped"]);
-        assert_eq!(dropped.get(), 10);
     }
 }

@@ -72,7 +72,7 @@ impl Outbox {
 
 #[async_trait]
 impl Sender for Outbox {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "outbox"
     }
 

@@ -169,7 +169,7 @@ impl World {
             keyring: keyring.await.unwrap(),
             clock: shared_clock,
             master: &master,
-            sender: outbox.clone(),
+            senders: vec![outbox.clone()],
             mailer: (!changes.no_mail_server)
                 .then(|| Arc::new(OutboxMailer::new(outbox.clone())) as _),
             audit: audit.clone(),
@@ -452,7 +452,11 @@ fn configuration(login: config::Login) -> Config {
         directory: config::Directory::File {
             path: PathBuf::new(),
         },
-        sms: config::Sms::Outbox,
+        sms: config::Sms {
+            providers: vec![config::SmsProvider::Outbox],
+            queue: 1_000,
+        },
+        mail: None,
         session: config::Session {
             idle: hours(1),
             absolute: hours(24),

@@ -90,7 +90,6 @@ async fn with_the_callers_credentials_nothing_is_believed_per_caller_and_facts_f
     );
     // What ola was told are facts, whoever asks.
     assert!(house.decide(&kari(), "GET /projects/1").await.is_allowed());
-    assert!(!house.decide(&nils(), "GET /projects/1").await.is_allowed());
     assert_eq!(house.application.askers().len(), 2);
 }
 
@@ -161,30 +160,126 @@ async fn with_no_cache_nobody_is_served_an_answer_older_than_their_request() {
 }
 
 #[tokio::test]
-async fn a_write_drops_what_is_known_before_and_after() {
+async fn from_a_write_to_its_answer_nothing_is_cached() {
     let house = House::shipped();
     house.decide(&kari(), "GET /projects/1").await;
-    let write = matched(&house.set, "PATCH /projects/1");
-    let method = http::Method::PATCH;
-    let unsettled = house.authoriser.before_forward(&house.set, &write, &method);
-    let unsettled = unsettled.await;
-    // Asked again while the write is under way …
-    assert!(house.decide(&kari(), "PUT /projects/1").await.is_allowed());
-    assert_eq!(house.application.asked().len(), 2);
-    // … and once more after its answer.
+    let unsettled = house.send("PATCH /projects/1").await;
+    for asked in 2..4 {
+        assert!(house.decide(&kari(), "PUT /projects/1").await.is_allowed());
+        assert_eq!(house.application.asked().len(), asked);
+    }
+    // The application makes the change between a read and its answer.
     house.application.project(1, "fjord", "u-ola");
-    let headers = http::HeaderMap::new();
-    let (status, who) = (http::StatusCode::OK, kari());
-    let answered = house
-        .authoriser
-        .after_answer(&house.set, &write, &who, status, &headers, None);
-    answered.await.unwrap();
     assert!(!house.decide(&kari(), "PUT /projects/1").await.is_allowed());
-    assert_eq!(house.application.asked().len(), 3);
-    // When the client goes away before the answer, letting go drops too.
-    house.application.project(1, "fjord", "u-kari");
     drop(unsettled);
+    house
+        .forward(&ola(), "PATCH /projects/2", 200, &[], "")
+        .await;
+    house.decide(&ola(), "GET /projects/2").await;
+    house.decide(&ola(), "GET /projects/2").await;
+    assert_eq!(house.application.asked().len(), 5);
+}
+
+#[tokio::test]
+async fn a_write_whose_client_goes_away_leaves_nothing_cached_for_a_minute() {
+    let house = Arc::new(House::shipped());
+    house.application.task(5, 1);
+    drop(house.send("PATCH /projects/1").await);
+    // Read before the application has made the change …
     assert!(house.decide(&kari(), "PUT /projects/1").await.is_allowed());
+    assert!(house.decide(&kari(), "PUT /tasks/5").await.is_allowed());
+    house.application.project(1, "fjord", "u-ola");
+    assert!(!house.decide(&kari(), "PUT /projects/1").await.is_allowed());
+    assert!(!house.decide(&kari(), "PUT /tasks/5").await.is_allowed());
+    // … or begun in the last moment, and answered after it.
+    house.clock.advance(Duration::from_millis(59_999));
+    house.application.close();
+    let asking = {
+        let house = Arc::clone(&house);
+        tokio::spawn(async move { house.decide(&ola(), "PUT /projects/1").await })
+    };
+    let asked = house.application.asked().len();
+    house.application.was_asked(asked + 1).await;
+    house.application.project(1, "fjord", "u-kari");
+    house.clock.advance(Duration::from_millis(1));
+    house.application.let_go(1000);
+    assert!(asking.await.unwrap().is_allowed());
+    assert!(!house.decide(&ola(), "PUT /projects/1").await.is_allowed());
+    // From now on it is cached again.
+    let asked = house.application.asked().len();
+    house.decide(&ola(), "GET /projects/1").await;
+    assert_eq!(house.application.asked().len(), asked);
+}
+
+#[tokio::test]
+async fn another_companys_project_is_asked_for_as_often_as_one_that_does_not_exist() {
+    let house = House::shipped();
+    let asked = async |line: &str| {
+        let before = house.application.asked().len();
+        assert!(!house.decide(&kari(), line).await.is_allowed());
+        house.application.asked().len() - before
+    };
+    // Nils works on his project all the time; nobody else's business.
+    for _ in 0..3 {
+        house.decide(&nils(), "GET /projects/3").await;
+        let (foreign, missing) = (
+            asked("GET /projects/3").await,
+            asked("GET /projects/9").await,
+        );
+        assert_eq!((foreign, missing), (1, 1));
+        let (foreign, missing) = (
+            asked("GET /projects/3").await,
+            asked("GET /projects/9").await,
+        );
+        assert_eq!((foreign, missing), (0, 0));
+        house.clock.advance(Duration::from_secs(2));
+    }
+    // One's own company's is believed for its whole time.
+    house.decide(&kari(), "GET /projects/1").await;
+    house.clock.advance(Duration::from_secs(20));
+    let before = house.application.asked().len();
+    house.decide(&ola(), "GET /projects/1").await;
+    assert_eq!(house.application.asked().len(), before);
+}
+
+#[tokio::test]
+async fn a_company_does_not_join_another_companys_look_up() {
+    let house = Arc::new(House::shipped());
+    house.application.close();
+    let asking = [nils(), kari()].map(|who| {
+        let house = Arc::clone(&house);
+        tokio::spawn(async move { house.decide(&who, "GET /projects/3").await })
+    });
+    house.application.was_asked(2).await;
+    house.application.let_go(2);
+    for asked in asking {
+        asked.await.unwrap();
+    }
+}
+
+#[test]
+fn what_only_reads_changes_nothing_and_all_else_does_whatever_its_method() {
+    let house = House::shipped();
+    for (line, changes) in [
+        ("GET /projects/1", false),
+        ("HEAD /projects/1", false),
+        ("GET /projects", false),
+        ("GET /assets/x", false),
+        ("GET /projects/1/live", true),
+        ("OPTIONS /projects/1", true),
+        ("POST /projects/1/copy", true),
+        ("POST /echo", true),
+    ] {
+        let matched = matched(&house.set, line);
+        assert_eq!(matched.route().changes(matched.method()), changes, "{line}");
+    }
+    let routes = routes_with(
+        "match  = \"GET /projects/{project}/**\"\naction = \"read\"",
+        "match = \"GET /projects/{project}/**\"\naction = \"write\"",
+    );
+    let set = set(&[("routes.toml", &routes)]);
+    let matched = matched(&set, "HEAD /projects/1/toggle");
+    assert!(matched.route().changes(matched.method()));
 }
 
 #[tokio::test]
@@ -264,7 +359,11 @@ async fn a_things_project_decides() {
         assert_eq!(decision.is_allowed(), allowed, "{} {line}", who.id);
         assert_eq!(&*decision.resources, ["Project::1".into()]);
     }
-    assert_eq!(house.application.asked(), ["/tasks/5", "/projects/1"]);
+    // Each company asks for itself.
+    assert_eq!(
+        house.application.asked(),
+        ["/tasks/5", "/projects/1", "/tasks/5", "/projects/1"]
+    );
 }
 
 #[tokio::test]

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use http::{HeaderMap, StatusCode};
-
 use super::support::{House, kari, matched, nils, ola, routes_with, set};
 
 /// A house whose application tells nothing of owners.
@@ -51,13 +49,63 @@ async fn what_the_application_says_ranks_above_what_was_learned() {
     house
         .forward(&nils(), "POST /projects", 201, &[], r#"{"id":"1"}"#)
         .await;
-    assert!(house.store.facts.lock().unwrap().is_empty());
-    house
+    // Nor of one that nobody asked for before.
+    let id = house
         .forward(&nils(), "POST /projects", 201, &[], r#"{"id":"2"}"#)
         .await;
+    assert_eq!(id.as_deref(), Some("2"));
+    assert!(house.store.facts.lock().unwrap().is_empty());
+    // What no other source knows is learned, though a moment ago there was nothing.
+    house.decide(&nils(), "GET /projects/7").await;
+    house
+        .forward(&nils(), "POST /projects", 201, &[], r#"{"id":"7"}"#)
+        .await;
+    assert!(house.decide(&nils(), "PUT /projects/7").await.is_allowed());
+    house.application.project(7, "fjord", "u-kari");
+    house.clock.advance(std::time::Duration::from_secs(30));
     assert!(!house.decide(&nils(), "GET /projects/1").await.is_allowed());
     assert!(!house.decide(&nils(), "GET /projects/2").await.is_allowed());
     assert!(house.decide(&ola(), "PUT /projects/2").await.is_allowed());
+    assert!(!house.decide(&nils(), "GET /projects/7").await.is_allowed());
+}
+
+#[tokio::test]
+async fn a_copy_that_the_application_knows_is_not_learned_and_landed_on_all_the_same() {
+    let house = House::shipped();
+    house.application.project(7, "fjord", "u-ola");
+    let id = house
+        .forward(&ola(), "POST /projects/1/copy", 201, &[], r#"{"id":7}"#)
+        .await;
+    assert_eq!(id.as_deref(), Some("7"));
+    assert!(house.store.facts.lock().unwrap().is_empty());
+    assert!(house.decide(&ola(), "PUT /projects/7").await.is_allowed());
+    // The landing found what was asked before.
+    assert_eq!(house.application.asked(), ["/projects/7"]);
+}
+
+#[tokio::test]
+async fn an_error_teaches_nothing() {
+    let house = House::shipped();
+    house.application.broken.store(true, Ordering::SeqCst);
+    let id = house
+        .forward(&nils(), "POST /projects", 201, &[], r#"{"id":"2"}"#)
+        .await;
+    assert_eq!(id.as_deref(), Some("2"));
+    assert!(house.store.facts.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn that_a_caller_sees_nothing_teaches_nothing() {
+    let routes = routes_with(
+        "get = \"/projects/{id}\",",
+        "get = \"/projects/{id}\", as = \"caller\",",
+    );
+    let house = House::new(set(&[("routes.toml", &routes)]));
+    // Someone else's, which the application hides from nils.
+    house
+        .forward(&nils(), "POST /projects", 201, &[], r#"{"id":"2"}"#)
+        .await;
+    assert!(house.store.facts.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -147,19 +195,13 @@ async fn what_is_deleted_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_broken_store_is_an_error_both_ways() {
+async fn a_broken_store_is_an_error_and_teaches_nothing() {
     let house = taught();
     house.store.broken.store(true, Ordering::SeqCst);
     assert!(house.try_decide(&kari(), "GET /projects/7").await.is_err());
-    let create = matched(&house.set, "POST /projects");
-    let (headers, body, who) = (HeaderMap::new(), Some(&br#"{"id":7}"#[..]), kari());
-    let learning = house.authoriser.after_answer(
-        &house.set,
-        &create,
-        &who,
-        StatusCode::CREATED,
-        &headers,
-        body,
-    );
-    assert!(learning.await.is_err());
+    let id = house
+        .forward(&kari(), "POST /projects", 201, &[], r#"{"id":7}"#)
+        .await;
+    assert_eq!(id.as_deref(), Some("7"));
+    assert!(house.store.facts.lock().unwrap().is_empty());
 }

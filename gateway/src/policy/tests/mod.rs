@@ -1,7 +1,9 @@
 //! The room as a whole: a policy folder, an application that answers, people who ask.
 
 mod decisions;
+mod deep;
 mod facts;
+mod folders;
 mod learning;
 mod loading;
 mod shipped;

@@ -54,7 +54,8 @@ fn routes_are_found_as_the_demo_needs_them() {
             "GET /projects/{project}/live",
             "write",
         ),
-        ("PATCH /tasks/5", "* /tasks/{task}", "write"),
+        ("PATCH /tasks/5", "* /tasks/{task}/**", "write"),
+        ("GET /tasks/5/", "GET /tasks/{task}/**", "read"),
         ("POST /echo", "POST /echo", "list"),
     ] {
         let matched = matched(&set, line);
@@ -66,7 +67,7 @@ fn routes_are_found_as_the_demo_needs_them() {
         "POST /",
         "GET /tasks",
         "PUT /echo",
-        "GET /tasks/5/x",
+        "GET /Projects/1",
     ] {
         let target = Target::from_line(line).unwrap();
         assert!(set.route(&target, "localhost").is_none(), "{line}");
@@ -89,8 +90,14 @@ async fn a_task_of_another_project_does_not_slip_through_under_ones_own() {
     let own = house.decide(&kari(), "POST /projects/1/tasks/5").await;
     assert!(own.is_allowed());
     assert_eq!(own.resources.len(), 2);
-    let foreign = house.decide(&kari(), "POST /projects/1/tasks/6").await;
-    assert!(!foreign.is_allowed());
+    for line in [
+        "POST /projects/1/tasks/6",
+        "POST /projects/1/tasks/6/",
+        "POST /projects/1/tasks/6/done",
+    ] {
+        let foreign = house.decide(&kari(), line).await;
+        assert!(!foreign.is_allowed(), "{line}");
+    }
     let under = house.decide(&ola(), "POST /projects/2/tasks/5").await;
     assert!(!under.is_allowed());
 }

@@ -16,7 +16,8 @@ use crate::config::fault::Fault;
 use crate::config::{Fleet, Window};
 use crate::metrics::Metrics;
 use crate::policy::{
-    Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet, RouteMatch,
+    Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet,
+    RouteMatch, Unsettled,
 };
 use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::BearerHash;
@@ -195,17 +196,29 @@ impl House {
         let matched = matched(&self.set, line);
         let method: Method = line.split(' ').next().unwrap().parse().unwrap();
         let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
-        let _unsettled = unsettled.await;
+        let unsettled = unsettled.await;
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        let status = StatusCode::from_u16(status).unwrap();
-        let body = Some(body.as_bytes());
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: &headers,
+            body: Some(body.as_bytes()),
+        };
+        let lookups: Arc<dyn Lookups> = self.application.clone();
         self.authoriser
-            .after_answer(&self.set, &matched, who, status, &headers, body)
+            .after_answer(&self.set, &matched, who, &lookups, unsettled, answer)
             .await
             .unwrap()
+    }
+
+    /// A request that is forwarded and not answered yet.
+    pub(super) async fn send(&self, line: &str) -> Unsettled {
+        let matched = matched(&self.set, line);
+        let method: Method = line.split(' ').next().unwrap().parse().unwrap();
+        let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
+        unsettled.await
     }
 
     pub(super) fn counted(&self, result: &str) -> u64 {

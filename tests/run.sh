@@ -15,6 +15,7 @@ packages=(
   "chromium       the browser of the browser tests"
   "chromium-driver drives it"
   "fonts-dejavu-core the letters on its screenshots"
+  "python3-venv   the virtual environment of the tests' mail server"
   "postgresql     a directory in a database; the tests make their own cluster, none is left running"
 )
 # Node.js may have come with its own npm, beside which Debian's cannot stand.
@@ -25,6 +26,8 @@ command -v npm >/dev/null || packages+=(
 # Cargo's helpers, each at the version that these tests were written with.
 nextest_version=0.9.151
 deny_version=0.20.2
+# The mail server of the tests, from PyPI.
+aiosmtpd_version=1.4.6
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
@@ -39,6 +42,7 @@ main() {
   step "Rust toolchain" need_toolchain
   step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
+  step "aiosmtpd $aiosmtpd_version" install_mail_server "$aiosmtpd_version"
   step "axe-core" install_axe
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
@@ -135,6 +139,17 @@ install_cargo_tool() {
   rm -rf "$CARGO_TARGET_DIR/tools"
 }
 
+# install_mail_server VERSION: where tests/gateway/mail.rs looks for it
+install_mail_server() {
+  local venv="$CARGO_TARGET_DIR/test-venv"
+  if ! "$venv/bin/pip" show --quiet aiosmtpd >/dev/null 2>&1; then
+    echo "installing aiosmtpd $1 from PyPI, into $venv"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "aiosmtpd==$1"
+  fi
+  "$venv/bin/python" -c 'import aiosmtpd; print("aiosmtpd", aiosmtpd.__version__)'
+}
+
 # The version and the digest of what is fetched stand in tests/axe/package-lock.json.
 install_axe() {
   if ! cmp -s tests/axe/package-lock.json tests/axe/node_modules/.installed; then
@@ -190,8 +205,10 @@ check_configurations() {
   for file in config/*.toml; do
     [[ -e $file && $file != config/directory.toml ]] || continue
     echo "$file"
-    # Nobody answers there: what is in the file is checked, what the database says is not.
-    DATABASE_URL="postgres://portvakt@127.0.0.1:1/projects" \
+    # The values that the samples say their platform must set. No database answers there: what is in
+    # the file is checked, what the database says is not.
+    env DATABASE_URL="postgres://portvakt@127.0.0.1:1/projects" TWILIO_AUTH_TOKEN=sample \
+      SMS_WEBHOOK_SECRET=sample-of-16-bytes SMTP_PASSWORD=sample \
       cargo run --locked --quiet --bin portvakt -- check --config "$file"
     checked=$((checked + 1))
   done

@@ -11,9 +11,14 @@
     reason = "a bench that meets what it did not expect shall fail"
 )]
 
+#[path = "../gateway/house.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod house;
 mod ledger;
 mod strategies;
+mod time;
 mod town;
+mod wire;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -48,7 +53,23 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    let broken = runtime.block_on(play(scale, &only));
+    let broken = runtime.block_on(async {
+        // Most of its time is waiting for a minute to pass.
+        let real = wanted(&only, "wire").then(|| tokio::spawn(wire::in_real_time()));
+        let mut broken = play(scale, &only).await;
+        if let Some(real) = real {
+            tell(&real.await.unwrap(), &mut broken);
+        }
+        // Nothing else runs while time is measured; a few trials show the way, and no more.
+        if wanted(&only, "time") {
+            let trials = if short { 50 } else { 2_000 };
+            println!("\ntime of an answer, {trials} interleaved trials of each kind");
+            for outcome in time::tells_nothing(trials, !short).await {
+                tell(&outcome, &mut broken);
+            }
+        }
+        broken
+    });
     if broken.is_empty() {
         println!("\nevery bound holds");
         ExitCode::SUCCESS
@@ -58,27 +79,30 @@ fn main() -> ExitCode {
     }
 }
 
+fn wanted(only: &[String], name: &str) -> bool {
+    only.is_empty() || only.iter().any(|word| word == name)
+}
+
+fn tell(outcome: &Outcome, broken: &mut Vec<&'static str>) {
+    println!("\n{}", outcome.name);
+    for row in &outcome.rows {
+        row.print();
+    }
+    if outcome.rows.iter().any(|row| !row.holds) {
+        broken.push(outcome.name);
+    }
+}
+
 /// Plays every strategy, and returns those that broke a bound.
 async fn play(scale: Scale, only: &[String]) -> Vec<&'static str> {
     let mut broken = Vec::new();
-    let begun = Instant::now();
-    let mut tell = |outcome: Outcome| {
-        println!(
-            "\n{} (at {:.0} s)",
-            outcome.name,
-            begun.elapsed().as_secs_f64()
-        );
-        for row in &outcome.rows {
-            row.print();
-        }
-        if outcome.rows.iter().any(|row| !row.holds) {
-            broken.push(outcome.name);
-        }
-    };
     macro_rules! strategies {
         ($($strategy:ident),* $(,)?) => {$(
-            if only.is_empty() || only.iter().any(|word| word == stringify!($strategy)) {
-                tell(strategies::$strategy(scale).await);
+            if wanted(only, stringify!($strategy)) {
+                let begun = Instant::now();
+                let outcome = strategies::$strategy(scale).await;
+                tell(&outcome, &mut broken);
+                println!("  (played in {:.1} s)", begun.elapsed().as_secs_f64());
             }
         )*};
     }

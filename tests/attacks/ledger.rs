@@ -21,6 +21,7 @@ struct Entries {
     guesses: Vec<Guess>,
     messages: Vec<(u64, String)>,
     entered: usize,
+    mails: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,11 @@ impl Ledger {
     pub(crate) fn message(&self, now: Timestamp, to: &str) {
         let mut entries = self.0.lock().unwrap();
         entries.messages.push((now.as_millis(), to.to_owned()));
+    }
+
+    /// A mail went out.
+    pub(crate) fn mail(&self) {
+        self.0.lock().unwrap().mails += 1;
     }
 
     pub(crate) fn messages(&self) -> usize {
@@ -87,6 +93,7 @@ impl Ledger {
         let prefix = |to: &'_ String| to[..to.len() - 4].to_owned();
         let to_prefix = most(sent.iter().map(|(at, to)| (prefix(to), *at)), HOUR);
         vec![
+            Row::told("mails sent", entries.mails),
             Row::told("messages sent", sent.len()),
             Row::held("  to one account in 60 s", to_number(MINUTE), 1),
             Row::held("  to one account in 15 min", to_number(15 * MINUTE), 3),
@@ -148,6 +155,26 @@ impl Row {
             found: format!("{found:.3}"),
             bound: Some(format!("below {bound}")),
             holds: found < bound,
+        }
+    }
+
+    /// Times in microseconds that must not tell one kind from another: they lie within 1 % or
+    /// 50 µs, whichever is larger.
+    pub(crate) fn spread(what: &str, found: &[(&str, u64)], held: bool) -> Self {
+        let times = || found.iter().map(|(_, time)| *time);
+        let (least, most) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+        let bound = (least / 100).max(50);
+        let each: Vec<String> = found
+            .iter()
+            .map(|(kind, t)| format!("{kind} {t}"))
+            .collect();
+        println!("    {what}, in µs: {}", each.join(", "));
+        Self {
+            what: format!("{what}: apart, µs"),
+            found: (most - least).to_string(),
+            // A few trials on a busy machine say nothing that could be held to a bound.
+            bound: held.then(|| format!("at most {bound}")),
+            holds: !held || most - least <= bound,
         }
     }
 

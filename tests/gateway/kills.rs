@@ -89,8 +89,10 @@ async fn no_kill_loses_a_charged_attempt_or_an_answered_session() {
     assert!(told.across > 0 || kills < 20, "{}", town_words(&told));
 }
 
-/// Answers leave at once, so that a kill meets the work and not the wait after it.
-const LOGIN: &str = "\n[login]\nanswer_tick = \"1ms\"\n";
+/// Answers leave at once, so that a kill meets the work and not the wait after it; and what so many
+/// lost logins cost in all is not the question here.
+const LOGIN: &str = "\n[login]\nanswer_tick = \"1ms\"\n[login.fleet]\nburst = 100000\n[login.sends]\n\
+     company = [{ limit = 1000000, per = \"1h\" }]\nall = [{ limit = 1000000, per = \"1h\" }]\n";
 
 #[expect(
     clippy::disallowed_methods,

@@ -8,6 +8,7 @@
     reason = "a test that meets what it did not expect shall fail"
 )]
 
+mod alike;
 mod browser;
 mod cluster;
 mod codes;
@@ -16,10 +17,14 @@ mod framing;
 mod house;
 mod identity;
 mod kills;
+mod mail;
 mod model;
 mod ops;
 mod pages;
 mod postgres;
+mod provider;
+mod receipts;
+mod sms;
 mod story;
 mod streams;
 mod tls;

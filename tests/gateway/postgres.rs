@@ -57,11 +57,17 @@ fn in_the_database(text: &mut String, url: &str, query: &str, more: &str) {
 
 /// The directory alone, as the house is configured.
 fn directory(house: &House, clock: &Arc<ManualClock>) -> PostgresDirectory {
+    directory_of(house, clock, QUERY)
+}
+
+/// The same with another query.
+fn directory_of(house: &House, clock: &Arc<ManualClock>, query: &str) -> PostgresDirectory {
     let (config, _) = config::load(&house.config_file(), &|_| None).unwrap();
-    let Settings::Postgres(settings) = &config.directory else {
+    let Settings::Postgres(mut settings) = config.directory else {
         panic!("a file");
     };
-    PostgresDirectory::open(settings, Arc::clone(clock) as SharedClock).unwrap()
+    query.clone_into(&mut settings.query);
+    PostgresDirectory::open(&settings, Arc::clone(clock) as SharedClock).unwrap()
 }
 
 async fn ask(house: &House, email: &str) -> StatusCode {
@@ -318,13 +324,42 @@ async fn an_address_is_found_as_people_mean_it_and_never_as_sql() {
 }
 
 #[tokio::test]
+async fn identifiers_may_be_numbers_or_uuids_and_roles_a_text() {
+    let cluster = Cluster::start().await;
+    let (house, clock) = house(&cluster, "").await;
+    let numbered = QUERY
+        .replace("u.handle as id", "u.number as id, u.handle as login")
+        .replace("u.roles", "' editor,viewer'::varchar as roles");
+    let directory = directory_of(&house, &clock, &numbered);
+    let ola = directory.by_id(&UserId::from("2")).await.unwrap().unwrap();
+    assert_eq!(&*ola.principal.login, "u-ola");
+    assert_eq!(ola.principal.roles, ["editor".into(), "viewer".into()]);
+    assert!(!ola.principal.suspended);
+    for id in ["02", "u-ola", "4", "99999999999999999999", ""] {
+        let found = directory.by_id(&UserId::from(id)).await.unwrap();
+        assert!(found.is_none(), "{id}");
+    }
+    let by_uuid = QUERY
+        .replace("u.handle as id", "md5(u.handle)::uuid as id")
+        .replace("u.suspended_at is not null", "null::boolean");
+    let directory = directory_of(&house, &clock, &(by_uuid + " -- all of them"));
+    let email = EmailAddress::parse(OLA).unwrap();
+    let ola = directory.by_email(&email).await.unwrap().unwrap();
+    let again = directory.by_id(&ola.principal.id).await.unwrap().unwrap();
+    assert_eq!(again.principal, ola.principal);
+    assert!(ola.principal.suspended, "null is not `no`");
+}
+
+#[tokio::test]
 async fn two_hundred_at_once_share_the_connections_there_are() {
     let cluster = Cluster::start().await;
     cluster
         .sql(
             "insert into users (handle, mail, mobile, full_name, company_id)
-             select 'n-' || n, 'n' || n || '@fjord.example', '+47900001' || lpad(n::text, 2, '0'),
-                    'N', 'fjord' from generate_series(1, 99) n",
+             select 'n-' || n, 'N' || n || '@fjord.example', '+' || 4790000000 + n, 'N', 'fjord'
+             from generate_series(4, 20000) n;
+             create index on users (handle);
+             analyze",
         )
         .await;
     let more = "connections = 3\nconnect_timeout = \"30s\"\nquery_timeout = \"30s\"";
@@ -350,20 +385,33 @@ async fn two_hundred_at_once_share_the_connections_there_are() {
         found = all => found,
         () = watching => unreachable!("it never ends"),
     };
-    assert_eq!(found.iter().filter(|found| **found).count(), 99);
+    assert_eq!(found.iter().filter(|found| **found).count(), 196);
     let row = observer.query_one(busy, &[]).await.unwrap();
     most = most.max(row.get::<_, i64>(0));
     assert!((1..=3).contains(&most), "{most} connections");
 
     // Whoever is fetched together needs no question of their own.
-    let ids: Vec<UserId> = (1..=99)
-        .map(|n| UserId::from(format!("n-{n}").as_str()))
-        .collect();
+    let id = |n: u32| UserId::from(format!("n-{n}").as_str());
+    let ids: Vec<UserId> = (4..=700).map(id).collect();
     directory.expect(&ids).await.unwrap();
+    // A connection counts its use of indexes at the latest when it ends.
+    observer
+        .batch_execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity
+             where application_name = 'portvakt'",
+        )
+        .await
+        .unwrap();
+    for index in ["users_lower_idx", "users_handle_idx"] {
+        let used = "select idx_scan from pg_stat_user_indexes where indexrelname = $1";
+        let row = observer.query_one(used, &[&index]).await.unwrap();
+        assert!(row.get::<_, i64>(0) > 0, "{index} does not serve");
+    }
     drop(cluster);
     for id in &ids {
         assert!(directory.by_id(id).await.unwrap().is_some(), "{id}");
     }
+    assert!(directory.by_id(&id(701)).await.is_err());
 }
 
 #[tokio::test]

@@ -145,8 +145,8 @@ impl Desk {
         challenge.link = Some(self.link_hash(id.hash(), &token, real));
         self.put(now, challenge).await?;
         if let Some(person) = &asked.person {
-            let to = &person.principal.email;
-            self.mail_link(visit, mailer, to, &token).await;
+            self.mail_link(visit, mailer, &person.principal.email, &token)
+                .await;
         }
         Ok((id, Clearance::Cleared))
     }

@@ -79,8 +79,8 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
 
 impl Desk {
     /// Whether there is a way past a raised shield at all.
-    pub(super) fn mailer(&self) -> Result<&dyn Mailer, Refused> {
-        match (self.limits.shield, self.mailer.as_deref()) {
+    pub(super) fn mailer(&self) -> Result<&Arc<dyn Mailer>, Refused> {
+        match (self.limits.shield, &self.mailer) {
             (config::Shield::Link, Some(mailer)) => Ok(mailer),
             _ => Err(Refused::NewDevice),
         }
@@ -99,11 +99,11 @@ impl Desk {
         Ok(())
     }
 
-    /// Mails the link of a challenge. The mailer queues it: nobody waits for the mail server.
+    /// Mails the link of a challenge: it waits in a queue, and nobody for it.
     pub(super) async fn mail_link(
         &self,
         visit: &Visit,
-        mailer: &dyn Mailer,
+        mailer: &Arc<dyn Mailer>,
         to: &EmailAddress,
         token: &Token,
     ) {

@@ -142,8 +142,6 @@ impl Login {
     #[must_use]
     pub fn new(parts: LoginParts<'_>) -> Self {
         let config = parts.config;
-        let sends = parts.master.derive("login sends");
-        let sending = limit::Sending::new(sends, &config.login.sends, &*parts.directory);
         let patience = Patience {
             queue: config.sms.queue,
             lifetime: config.login.code_lifetime,
@@ -155,6 +153,8 @@ impl Login {
             parts.metrics.clone(),
         );
         let mailer = parts.mailer;
+        let sends = parts.master.derive("login sends");
+        let sending = limit::Sending::new(sends, &config.login.sends, &*parts.directory);
         let desk = Arc::new(Desk {
             sending,
             store: parts.store,
@@ -221,8 +221,8 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/login", get(email::form).post(email::submit))
         .route("/code", get(code::form).post(code::submit))
         .route("/resend", post(code::resend))
-        .route("/link", get(link::form).post(link::submit))
         .route("/wait", get(waiting::show))
+        .route("/link", get(link::form).post(link::submit))
         .route("/logout", post(account::logout))
         .route("/account", get(account::show))
         .route("/account/sessions/{id}/revoke", post(account::revoke))

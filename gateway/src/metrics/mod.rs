@@ -27,6 +27,14 @@ pub struct Metrics {
     /// Codes by `provider` and `result`: `sent`, `failed`, `throttled`, `refused`, `unknown`; under
     /// the first provider also `dropped` and `expired`.
     pub codes_sent: IntCounterVec,
+    /// Text messages that wait for a provider, or are with one.
+    pub sms_queue: IntGauge,
+    /// Moment until which a `provider` wanted to be left alone, seconds since the Unix epoch.
+    pub sms_paused_until: IntGaugeVec,
+    /// Receipts by the state that they tell, or `duplicate`, `forged`.
+    pub sms_receipts: IntCounterVec,
+    /// Mails by `result`.
+    pub mails_sent: IntCounterVec,
     /// Messages held back by a budget that only we know of (`prefix`, `company`, `all`,
     /// `country`), by `budget`.
     pub messages_held: IntCounterVec,
@@ -36,14 +44,6 @@ pub struct Metrics {
     pub shield_raised: IntGauge,
     /// Units that the fleet's budget has left.
     pub fleet_left: IntGauge,
-    /// Text messages that wait for a provider, or are with one.
-    pub sms_queue: IntGauge,
-    /// Moment until which a `provider` wanted to be left alone, seconds since the Unix epoch.
-    pub sms_paused_until: IntGaugeVec,
-    /// Receipts by the state that they tell, or `duplicate`, `forged`.
-    pub sms_receipts: IntCounterVec,
-    /// Mails by `result`.
-    pub mails_sent: IntCounterVec,
     /// Sessions live in this gateway's store.
     pub sessions_live: IntGauge,
     /// Reloads by `what` (`certificates`, `directory`, `policy`) and `result` (`ok`, `failed`).
@@ -143,20 +143,6 @@ impl Metrics {
                 "Codes handed to a provider",
                 &["provider", "result"],
             )?,
-            messages_held: counters(
-                "portvakt_messages_held_total",
-                "Messages held back by a budget that callers do not learn of",
-                &["budget"],
-            )?,
-            verification_rate,
-            shield_raised: gauge(
-                "portvakt_login_shield_raised",
-                "Whether unknown devices need a link sent by e-mail",
-            )?,
-            fleet_left: gauge(
-                "portvakt_login_fleet_budget_left",
-                "Units left of the budget of guesses from unknown devices",
-            )?,
             sms_queue: gauge(
                 "portvakt_sms_queue",
                 "Text messages that wait for a provider, or are with one",
@@ -175,6 +161,20 @@ impl Metrics {
                 "portvakt_mails_sent_total",
                 "Mails handed to the mail server by result",
                 &["result"],
+            )?,
+            messages_held: counters(
+                "portvakt_messages_held_total",
+                "Messages held back by a budget that callers do not learn of",
+                &["budget"],
+            )?,
+            verification_rate,
+            shield_raised: gauge(
+                "portvakt_login_shield_raised",
+                "Whether unknown devices need a link sent by e-mail",
+            )?,
+            fleet_left: gauge(
+                "portvakt_login_fleet_budget_left",
+                "Units left of the budget of guesses from unknown devices",
             )?,
             sessions_live: gauge("portvakt_sessions_live", "Sessions that are live")?,
             reloads: counters(

@@ -297,7 +297,7 @@ pub enum Opening {
 /// What became of a charge.
 #[expect(
     clippy::large_enum_variant,
-    reason = "one per comparison, taken apart as soon as it is there"
+    reason = "one lives for the length of one comparison"
 )]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {

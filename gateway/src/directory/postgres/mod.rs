@@ -127,12 +127,17 @@ impl PostgresDirectory {
         if let Some(answer) = self.people.believed(&key) {
             return Ok(answer.person);
         }
-        let mut flight = self.join(key);
+        let mut flight = self.join(key.clone());
         let landed = flight.wait_for(Option::is_some).await;
         match landed.as_deref() {
             Ok(Some(Ok(person))) => Ok(person.clone()),
             Ok(Some(Err(why))) => Err(DirectoryError(why.to_string())),
-            _ => Err(DirectoryError("the look-up ended early".to_owned())),
+            _ => {
+                drop(landed);
+                // Nobody else shall wait for it.
+                self.people.flights().remove(&key);
+                Err(DirectoryError("the look-up ended early".to_owned()))
+            }
         }
     }
 

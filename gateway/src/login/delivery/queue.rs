@@ -89,8 +89,9 @@ impl Delivery {
         let working = Arc::clone(&desk);
         tokio::spawn(async move {
             let deliver = async |message: Outgoing| working.deliver(&message).await;
+            let at_once = patience.queue.clamp(1, AT_ONCE);
             received(waiting)
-                .for_each_concurrent(AT_ONCE, deliver)
+                .for_each_concurrent(at_once, deliver)
                 .await;
         });
         Self { queue, desk }

@@ -2,7 +2,7 @@
 //!
 //! A service over `http` types for every path below the gateway's prefix; it knows nothing of the
 //! proxy. Pages and JSON calls share one code path: an extractor reads either (`visit.rs`), the
-//! steps (`challenge.rs`) know neither, and what they refuse is answered in one place (`refused.rs`).
+//! steps (`opening.rs`, `challenge.rs`) know neither, and what they refuse is answered in one place (`refused.rs`).
 //!
 //! What an address is worth is never told: known, unknown and suspended addresses take the same
 //! steps, draw on the same counters and get the same answers, which leave on a fixed tick.
@@ -16,6 +16,7 @@ mod delivery;
 mod email;
 mod landing;
 mod link;
+mod opening;
 mod refused;
 mod sending;
 mod visit;

@@ -1,3 +1,5 @@
+//! This file is long because every page there is stands in it, to be held to the same rules.
+
 use std::time::Duration;
 
 use http_body_util::BodyExt;

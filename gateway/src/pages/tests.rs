@@ -1,6 +1,3 @@
-//! What every page says and never says. This file is long because it holds each page in both
-//! languages against the same rules, in one place.
-
 //! This file is long because every page there is stands in it, to be held to the same rules.
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ class Handler:
                 "to": envelope.rcpt_tos,
                 "headers": {name.lower(): value for name, value in mail.items()},
                 "text": mail.get_content(),
-                "tls": session.ssl is not None,
+                "tls": server.transport.get_extra_info("ssl_object") is not None,
                 "authenticated": session.authenticated,
             }
         )

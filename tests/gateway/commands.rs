@@ -475,6 +475,52 @@ async fn a_spent_account_is_shown_and_unlocked() {
 }
 
 #[tokio::test]
+async fn the_shield_is_raised_and_lowered_by_hand() {
+    let mut house = House::open().await;
+    let known = house.logged_in(KARI).await;
+    let status = portvakt(&house, "shield status").await;
+    assert_eq!(status.code, 0, "{status:?}");
+    assert!(
+        status.out.starts_with("the shield is down\n500 of 500 "),
+        "{status:?}"
+    );
+    let raised = asked(&house, "shield raise").await;
+    assert!(
+        raised["raised"].is_string() && raised["by_hand"] == true,
+        "{raised}"
+    );
+    let metrics = house.admin("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("portvakt_login_shield_raised 1"));
+
+    // It survives a restart; an unknown device gets no code, a known one notices nothing.
+    house.restart().await;
+    assert!(asked(&house, "shield status").await["raised"].is_string());
+    house.ask_for_code(&house.browser(), OLA).await;
+    let sent = house.outbox().await;
+    let olas_phone = sent.iter().any(|message| message["to"] == "+4790000002");
+    assert!(!olas_phone, "a link by mail first: {sent:?}");
+    house.log_in(&known, KARI).await;
+
+    let lowered = portvakt(&house, "shield lower").await;
+    assert!(
+        lowered.out.starts_with("the shield is down\n"),
+        "{lowered:?}"
+    );
+    house.logged_in(OLA).await;
+    assert_eq!(
+        records(&house),
+        [
+            "admin.shield.status begun",
+            "admin.shield.raise begun",
+            "admin.shield.raise ok",
+            "admin.shield.status begun",
+            "admin.shield.lower begun",
+            "admin.shield.lower ok",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn keys_are_rotated() {
     let house = House::open().await;
     let ids = async || {

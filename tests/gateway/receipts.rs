@@ -14,6 +14,9 @@ auth_token = "file:DIR/token"
 from = "+15017122661"
 base_url = "http://127.0.0.1:9""#;
 
+/// A form's fields.
+type Form<'a> = &'a [(&'a str, &'a str)];
+
 fn receipt(sid: &'static str, state: &'static str) -> Vec<(&'static str, &'static str)> {
     vec![
         ("SmsSid", sid),
@@ -69,8 +72,7 @@ async fn a_receipt_counts_once_and_a_forged_one_never() {
     longer.push(("ErrorCode", "30003"));
     let other_token = twilio_signature("1f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f", &url, &form);
     let other_path = twilio_signature(TOKEN, &format!("{url}/"), &form);
-    type Forged<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
-    let forged: [Forged<'_>; 9] = [
+    let forged: [(Form<'_>, Option<&str>); 9] = [
         (&form, None),
         (&form, Some("")),
         (&form, Some("not base64!")),

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::operations::{Ended, Resumed, Rotated, Sessions, Suspended, Unlocked, User, Which};
+use super::operations::{
+    Ended, Resumed, Rotated, Sessions, Shield, Suspended, Unlocked, User, Which,
+};
 use super::socket::{self, Filter, Whom};
 
 /// How long a command waits for its answer.
@@ -113,6 +115,33 @@ impl GatewayClient {
     /// [`ClientError`].
     pub async fn resume(&self, email: String) -> Outcome<Resumed> {
         self.post(socket::RESUME, &Whom { email }).await
+    }
+
+    /// Looks at the login's shield.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn shield(&self) -> Outcome<Shield> {
+        self.get(socket::SHIELD, &()).await
+    }
+
+    /// Raises it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn raise_shield(&self) -> Outcome<Shield> {
+        self.post(socket::RAISE, &()).await
+    }
+
+    /// Lowers it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn lower_shield(&self) -> Outcome<Shield> {
+        self.post(socket::LOWER, &()).await
     }
 
     /// Rotates the assertion's keys.

@@ -52,6 +52,15 @@ pub trait Operations: Send + Sync + fmt::Debug {
     /// Takes a suspension back.
     async fn resume(&self, by: &str, email: &str) -> Result<Resumed, OperationError>;
 
+    /// Looks at the login's shield.
+    async fn shield(&self, by: &str) -> Result<Shield, OperationError>;
+
+    /// Raises it, until it is lowered by hand.
+    async fn raise_shield(&self, by: &str) -> Result<Shield, OperationError>;
+
+    /// Lowers it, however it was raised.
+    async fn lower_shield(&self, by: &str) -> Result<Shield, OperationError>;
+
     /// Lets the next of the assertion's keys sign.
     async fn rotate_keys(&self, by: &str) -> Result<Rotated, OperationError>;
 }
@@ -201,6 +210,21 @@ pub struct Resumed {
     pub changed: bool,
     /// Whether the directory's own entry suspends them all the same.
     pub still_suspended: bool,
+}
+
+/// The login's shield, and the budget that it guards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shield {
+    /// Since when it is raised; `None` if it is down.
+    pub raised: Option<String>,
+    /// Whether it was raised by hand: then it is lowered by hand alone.
+    pub by_hand: bool,
+    /// Failed comparisons that the fleet's budget has left.
+    pub left: u32,
+    /// What it has when it is full.
+    pub burst: u32,
+    /// What comes back of it in a day.
+    pub refill_per_day: u32,
 }
 
 /// The assertion's keys after a rotation.

@@ -30,6 +30,9 @@ pub(super) const USER: &str = "/user";
 pub(super) const UNLOCK: &str = "/user/unlock";
 pub(super) const SUSPEND: &str = "/user/suspend";
 pub(super) const RESUME: &str = "/user/resume";
+pub(super) const SHIELD: &str = "/shield";
+pub(super) const RAISE: &str = "/shield/raise";
+pub(super) const LOWER: &str = "/shield/lower";
 pub(super) const ROTATE: &str = "/keys/rotate";
 
 /// Why the socket cannot be had.
@@ -157,6 +160,9 @@ pub async fn serve(
         .route(UNLOCK, post(unlock))
         .route(SUSPEND, post(suspend))
         .route(RESUME, post(resume))
+        .route(SHIELD, get(shield))
+        .route(RAISE, post(raise))
+        .route(LOWER, post(lower))
         .route(ROTATE, post(rotate))
         .with_state(operations)
         .into_make_service_with_connect_info::<Caller>();
@@ -252,6 +258,27 @@ async fn resume(
     Json(whom): Json<Whom>,
 ) -> Answer<super::operations::Resumed> {
     Ok(Json(operations.resume(&by, &whom.email).await?))
+}
+
+async fn shield(
+    State(operations): Shared,
+    ConnectInfo(Caller(by)): Peer,
+) -> Answer<super::operations::Shield> {
+    Ok(Json(operations.shield(&by).await?))
+}
+
+async fn raise(
+    State(operations): Shared,
+    ConnectInfo(Caller(by)): Peer,
+) -> Answer<super::operations::Shield> {
+    Ok(Json(operations.raise_shield(&by).await?))
+}
+
+async fn lower(
+    State(operations): Shared,
+    ConnectInfo(Caller(by)): Peer,
+) -> Answer<super::operations::Shield> {
+    Ok(Json(operations.lower_shield(&by).await?))
 }
 
 async fn rotate(

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::Gateway;
 use crate::admin::operations::{
     Budget, Challenge, Device, Ended, Lane, OperationError, Operations, Resumed, Rotated, Session,
-    Sessions, Suspended, SuspendedBy, Unlocked, User, Which,
+    Sessions, Shield, Suspended, SuspendedBy, Unlocked, User, Which,
 };
 use crate::audit::Record;
 use crate::clock::Timestamp;
@@ -154,6 +154,34 @@ impl Operations for Gateway {
         })
     }
 
+    async fn shield(&self, by: &str) -> Outcome<Shield> {
+        let command = Command::about_the_login("admin.shield.status", by);
+        self.begun(&command).await?;
+        self.shield_now().await
+    }
+
+    async fn raise_shield(&self, by: &str) -> Outcome<Shield> {
+        let command = Command::about_the_login("admin.shield.raise", by);
+        self.begun(&command).await?;
+        let (now, fleet) = (self.shared.clock.now(), self.shared.config.login.fleet);
+        let raised = self.store.raise_shield(now, fleet).await;
+        self.done(&command, raised.map_err(unavailable), |()| {
+            "raised".to_owned()
+        })?;
+        self.shield_now().await
+    }
+
+    async fn lower_shield(&self, by: &str) -> Outcome<Shield> {
+        let command = Command::about_the_login("admin.shield.lower", by);
+        self.begun(&command).await?;
+        let (now, fleet) = (self.shared.clock.now(), self.shared.config.login.fleet);
+        let lowered = self.store.lower_shield(now, fleet).await;
+        self.done(&command, lowered.map_err(unavailable), |()| {
+            "lowered".to_owned()
+        })?;
+        self.shield_now().await
+    }
+
     async fn rotate_keys(&self, by: &str) -> Outcome<Rotated> {
         let command = Command {
             event: "admin.keys.rotate",
@@ -178,7 +206,36 @@ impl Operations for Gateway {
     }
 }
 
+impl<'a> Command<'a> {
+    /// One that is about everyone's login, and nobody's in particular.
+    const fn about_the_login(event: &'static str, by: &'a str) -> Self {
+        Self {
+            event,
+            by,
+            user: None,
+            about: None,
+        }
+    }
+}
+
 impl Gateway {
+    /// The shield as it stands, in metrics and alerts too.
+    async fn shield_now(&self) -> Outcome<Shield> {
+        if let Err(error) = self.login.watch().await {
+            tracing::warn!(%error, "the login's shield could not be looked at");
+        }
+        let fleet = self.shared.config.login.fleet;
+        let shield = self.store.shield(self.shared.clock.now(), fleet).await;
+        let shield = shield.map_err(unavailable)?;
+        Ok(Shield {
+            raised: shield.raised.map(Timestamp::rfc3339),
+            by_hand: shield.by_hand,
+            left: shield.left,
+            burst: fleet.burst,
+            refill_per_day: fleet.refill_per_day,
+        })
+    }
+
     /// Keeps the record of a command, before anything of it takes effect.
     async fn begun(&self, command: &Command<'_>) -> Outcome<()> {
         let record = self.command_record(command, "begun", command.about.clone());

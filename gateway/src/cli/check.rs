@@ -15,7 +15,7 @@ use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
 use crate::clock::{SystemClock, Timestamp};
 use crate::config::fault::Fault;
-use crate::config::{self, CertificateFiles, Config, Directory};
+use crate::config::{self, CertificateFiles, Config, Directory, Shield, SmsProvider};
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::limit;
@@ -70,6 +70,7 @@ fn examine(
         // that nobody meant.
         let is_whole = faults.iter().all(Fault::is_warning);
         faults.extend(certificates(config, now));
+        faults.extend(shield(config));
         match &config.directory {
             Directory::File { path } if is_whole || path.is_file() => {
                 faults.extend(directory(path));
@@ -82,6 +83,18 @@ fn examine(
         }
     }
     (config, faults)
+}
+
+/// Without mails a raised shield has no way past it, which somebody should have meant.
+fn shield(config: &Config) -> Option<Fault> {
+    let mut providers = config.sms.providers.iter();
+    let has_outbox = providers.any(|one| matches!(one, SmsProvider::Outbox));
+    let mails = config.mail.is_some() || has_outbox;
+    (!mails && config.login.shield == Shield::Link).then(|| {
+        Fault::new("there is no `[mail]`: a raised shield would refuse every unknown device")
+            .help("add a mail server, or `shield = \"refuse\"` to `[login]` if that is meant")
+            .warning()
+    })
 }
 
 /// A directory must load whole.

@@ -8,6 +8,7 @@ mod keys;
 mod policy;
 pub mod run;
 mod session;
+mod shield;
 mod user;
 
 use std::io::Write as _;
@@ -49,6 +50,9 @@ enum Command {
     /// List or end sessions of the running gateway
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// Look at the login's shield; raise or lower it by hand
+    #[command(subcommand)]
+    Shield(shield::ShieldCommand),
     /// Rotate the keys that sign the assertion
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => policy::run(&command),
         Command::User(command) => user::run(&command),
         Command::Session(command) => session::run(&command),
+        Command::Shield(command) => shield::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Certs(command) => certs::run(&command),
     }

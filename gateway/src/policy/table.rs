@@ -147,7 +147,10 @@ impl Node {
 
     fn find_shadowed(&self, misplaced: &mut Vec<Misplaced>) {
         for leaf in &self.rest {
-            let by = covers(&self.here, leaf).and_then(|_| self.any.as_ref()?.covers_all(leaf));
+            let slash = self.literals.iter().find(|(text, _)| text.is_empty());
+            let by = covers(&self.here, leaf)
+                .and_then(|_| covers(&slash?.1.here, leaf))
+                .and_then(|_| self.any.as_ref()?.covers_all(leaf));
             if let Some(by) = by {
                 misplaced.push(Misplaced::Shadowed {
                     by,
@@ -348,11 +351,19 @@ mod tests {
     #[test]
     fn a_route_that_can_never_match_is_told() {
         for (matches, shadowed) in [
-            (&["GET /a/**", "GET /a", "GET /a/*/**"][..], true),
-            (&["GET /a/**", "* /a", "* /a/{x}", "* /a/*/*/**"], true),
-            (&["* /a/**", "GET /a", "GET /a/*/**"], false),
+            (&["GET /a/**", "GET /a", "GET /a/", "GET /a/*/**"][..], true),
+            (
+                &["GET /a/**", "* /a", "* /a/", "* /a/{x}", "* /a/*/*/**"],
+                true,
+            ),
+            // What is left for it is `/a/`.
+            (&["GET /a/**", "GET /a", "GET /a/*/**"], false),
+            (&["* /a/**", "GET /a", "GET /a/", "GET /a/*/**"], false),
             (&["GET /a/**", "GET /a/*/**"], false),
-            (&["GET /a/**", "GET /a", "GET /a/*", "GET /a/b/**"], false),
+            (
+                &["GET /a/**", "GET /a", "GET /a/", "GET /a/*", "GET /a/b/**"],
+                false,
+            ),
         ] {
             let (_, _, misplaced) = table(matches);
             let found = misplaced

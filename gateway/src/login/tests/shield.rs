@@ -118,12 +118,14 @@ async fn who_logs_in_gives_back_what_they_mistyped() {
         program
             .post_json("/.portvakt/login", &json!({ "email": KARI }))
             .await;
-        let code = world.code(n).await;
+        // After each login comes a message that tells of the attempt before it.
+        let code = world.code(2 * n - 1).await;
         for typed in [another(&code), code] {
             program
                 .post_json("/.portvakt/code", &json!({ "code": typed }))
                 .await;
         }
+        world.message(2 * n).await;
     }
     assert_eq!(world.sessions().await, 20);
     world.login.watch().await.unwrap();

@@ -226,7 +226,7 @@ fn equally_specific_and_shadowed_routes_name_both_lines() {
         "routes.toml:10:9: `GET /projects/*` is exactly as specific as `GET /projects/{project}` in line 6",
     );
     assert_route_fault(
-        "[[route]]\nmatch = \"GET /a/**\"\npublic = true\n[[route]]\nmatch = \"GET /a/*/**\"\npublic = true\n[[route]]\nmatch = \"GET /a\"\npublic = true",
+        "[[route]]\nmatch = \"GET /a/**\"\npublic = true\n[[route]]\nmatch = \"GET /a/*/**\"\npublic = true\n[[route]]\nmatch = \"GET /a\"\npublic = true\n[[route]]\nmatch = \"GET /a/\"\npublic = true",
         "routes.toml:6:9: `GET /a/**` never matches: before it comes `GET /a/*/**` in line 9",
     );
 }

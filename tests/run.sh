@@ -48,7 +48,6 @@ main() {
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
   step "tests" cargo nextest run --locked --workspace
-  step "attack bench, in short" cargo test --locked --bench attacks -- short
   step "documentation's examples" cargo test --locked --workspace --doc --quiet
   step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
   step "licences, advisories, sources" check_dependencies

@@ -47,8 +47,8 @@ main() {
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
-  step "tests" cargo nextest run --locked --workspace
   step "documentation's examples" cargo test --locked --workspace --doc --quiet
+  step "tests" cargo nextest run --locked --workspace
   step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
   step "licences, advisories, sources" check_dependencies
   step "development certificates" make_certificates

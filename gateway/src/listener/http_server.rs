@@ -2,11 +2,15 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,7 +23,7 @@ use super::activity::{Activity, State};
 use super::guard::Guard;
 use super::head::HeadLimits;
 use super::stall::Stall;
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::config::Limits;
 use crate::pipeline::Peer;
 
@@ -39,6 +43,11 @@ const PENDING_RESETS: usize = 20;
 
 /// How long an HTTP/2 connection may ask for nothing once it has asked for something.
 const QUIET: Duration = Duration::from_secs(120);
+
+/// How much of an unread body is read before its answer leaves, in bytes.
+const DRAINED: usize = 64 * 1024;
+/// For so long.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// What serves one connection.
 pub(super) struct Server<H> {
@@ -98,7 +107,7 @@ impl<H: Handler> Server<H> {
         let activity = Activity::new();
         let service = service_fn(|request| {
             activity.begin();
-            let (answer, activity) = (self.answer(request), Arc::clone(&activity));
+            let (answer, activity) = (self.answer_stream(request), Arc::clone(&activity));
             async move {
                 answer
                     .await
@@ -140,5 +149,96 @@ impl<H: Handler> Server<H> {
     ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<H> {
         let (handler, peer) = (self.handler.clone(), self.peer.clone());
         async move { Ok(handler.handle(peer, request.map(Body::from)).await) }
+    }
+
+    /// The same over HTTP/2, where a body that is dropped before the answer has left would reset
+    /// the stream, and the answer with it: it is kept until then.
+    fn answer_stream(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<H> {
+        let (handler, peer) = (self.handler.clone(), self.peer.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            if http_body::Body::is_end_stream(&body) {
+                let request = Request::from_parts(head, Body::Empty);
+                return Ok(handler.handle(peer, request).await);
+            }
+            let kept = Kept(Arc::new(Mutex::new(body)));
+            let request = Request::from_parts(head, Body::boxed(kept.clone()));
+            let answer = handler.handle(peer, request).await;
+            let mut rest = kept.clone();
+            let drain = async {
+                let mut left = DRAINED;
+                while let Some(Ok(frame)) = rest.frame().await {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    match left.checked_sub(length) {
+                        Some(less) => left = less,
+                        None => break,
+                    }
+                }
+            };
+            // Only what nobody else reads any more: a refusal's, not that of an early answer.
+            if Arc::strong_count(&kept.0) == 2 {
+                let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+            }
+            Ok(answer.map(|inner| Body::boxed(With { inner, _kept: kept })))
+        }
+    }
+}
+
+/// A request's body that lives as long as someone keeps it.
+#[derive(Clone)]
+struct Kept(Arc<Mutex<Incoming>>);
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl http_body::Body for Kept {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut *self.lock()).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.lock().size_hint()
+    }
+}
+
+/// An answer's body, with the request's that it keeps.
+struct With {
+    inner: Body,
+    _kept: Kept,
+}
+
+impl http_body::Body for With {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }

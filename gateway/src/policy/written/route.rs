@@ -1,0 +1,141 @@
+//! `[[route]]` as written.
+
+use std::ops::Range;
+
+use crate::policy::reader::{Reader, Text, Value};
+
+/// A `[[route]]`.
+pub(in crate::policy) struct WrittenRoute {
+    pub(in crate::policy) span: Range<usize>,
+    pub(in crate::policy) matches: Text,
+    pub(in crate::policy) action: Option<Text>,
+    pub(in crate::policy) subject: WrittenSubject,
+    pub(in crate::policy) public: bool,
+    pub(in crate::policy) reason: Option<Text>,
+    pub(in crate::policy) upstream: Option<Text>,
+    pub(in crate::policy) hosts: Vec<Text>,
+    pub(in crate::policy) body_limit: Option<u64>,
+    pub(in crate::policy) websocket: bool,
+    pub(in crate::policy) copy: Option<WrittenCopy>,
+    pub(in crate::policy) learn: Option<WrittenLearn>,
+    pub(in crate::policy) visible_by: Option<Text>,
+}
+
+/// A route's `resource`.
+pub(in crate::policy) enum WrittenSubject {
+    /// Left out: what the path names.
+    Path,
+    /// `"company"`.
+    Company(Range<usize>),
+    /// Something that was faulted already.
+    Faulty,
+}
+
+/// A route's `copy`.
+pub(in crate::policy) struct WrittenCopy {
+    pub(in crate::policy) of: Text,
+    pub(in crate::policy) land: Text,
+}
+
+/// A route's `learn`.
+pub(in crate::policy) struct WrittenLearn {
+    pub(in crate::policy) resource: Text,
+    pub(in crate::policy) place: Text,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<WrittenRoute> {
+    let mut fields = reader.table(value, "this [[route]]")?;
+    let matches = fields.required("match");
+    let subject = match fields.value("resource") {
+        Some(value) => read_subject(fields.reader(), value),
+        None => WrittenSubject::Path,
+    };
+    let upgrade = fields.text("upgrade");
+    let websocket = upgrade.is_some_and(|upgrade| {
+        let known = upgrade.get_ref() == "websocket";
+        if !known {
+            let message = format!("`{}` is no upgrade: `websocket`", upgrade.get_ref());
+            fields.reader().fault(upgrade.span(), message);
+        }
+        known
+    });
+    let copy = match fields.value("copy") {
+        Some(value) => read_copy(fields.reader(), value),
+        None => None,
+    };
+    let learn = match fields.value("learn") {
+        Some(value) => read_learn(fields.reader(), value),
+        None => None,
+    };
+    let route = matches.map(|matches| WrittenRoute {
+        span: fields.span(),
+        matches,
+        action: fields.text("action"),
+        subject,
+        public: fields.flag("public"),
+        reason: fields.text("reason"),
+        upstream: fields.text("upstream"),
+        hosts: fields.texts("hosts"),
+        body_limit: fields.size("body_limit"),
+        websocket,
+        copy,
+        learn,
+        visible_by: fields.text("visible_by"),
+    });
+    if route.is_some() {
+        fields.later(&["creates", "query", "context", "identity"]);
+        fields.finish();
+    }
+    route
+}
+
+fn read_subject(reader: &mut Reader<'_>, value: &Value<'_>) -> WrittenSubject {
+    if value.get_ref().is_table() {
+        let message = "identifiers outside the path are not built yet in this version";
+        reader.fault(value.span(), message);
+        return WrittenSubject::Faulty;
+    }
+    match reader.string(value, "resource") {
+        Some(text) if text.get_ref() == "company" => WrittenSubject::Company(text.span()),
+        Some(text) => {
+            reader.fault_with_help(
+                text.span(),
+                format!("`{}` cannot stand here", text.get_ref()),
+                "a resource is named by `{name}` in the path; `resource` is \"company\" or left out",
+            );
+            WrittenSubject::Faulty
+        }
+        None => WrittenSubject::Faulty,
+    }
+}
+
+fn read_copy(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<WrittenCopy> {
+    let mut fields = reader.table(value, "copy")?;
+    let (of, land) = (fields.required("of"), fields.required("land"));
+    fields.finish();
+    Some(WrittenCopy {
+        of: of?,
+        land: land?,
+    })
+}
+
+fn read_learn(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<WrittenLearn> {
+    let mut table = reader.table(value, "learn")?;
+    let mut entries = table.entries().into_iter();
+    let Some((resource, place)) = entries.next() else {
+        let message = "`learn` names a resource: `learn = { project = \"json:/id\" }`";
+        reader.fault(value.span(), message);
+        return None;
+    };
+    if let Some((second, _)) = entries.next() {
+        let message = "learning several resources is not built yet in this version";
+        reader.fault(second.span(), message);
+    }
+    if place.get_ref().is_array() {
+        let message = "a list of places is not built yet in this version";
+        reader.fault(place.span(), message);
+        return None;
+    }
+    let place = reader.string(place, "learn")?;
+    Some(WrittenLearn { resource, place })
+}

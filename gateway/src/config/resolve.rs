@@ -6,6 +6,7 @@
 
 mod directory;
 mod fields;
+mod identity;
 mod listeners;
 mod login;
 mod messages;

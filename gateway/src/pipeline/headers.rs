@@ -69,7 +69,7 @@ impl HeaderPlan {
     pub fn new(upstreams: &[config::Upstream]) -> Self {
         let own = upstreams
             .iter()
-            .flat_map(|upstream| &upstream.headers)
+            .flat_map(config::Upstream::all_headers)
             .map(|h| h.name.as_str());
         let defaults = [
             "x-user-id",

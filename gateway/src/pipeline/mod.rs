@@ -196,10 +196,15 @@ struct Routed {
 }
 
 impl Routed {
-    fn new(shared: &Shared, normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
+    fn new(shared: &Shared, mut normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
         normalised.refuse_cross_site(&shared.config)?;
         let set = shared.policy.load_full();
-        let matched = set.route(normalised.target(), normalised.host());
+        let mut matched = set.route(normalised.target(), normalised.host());
+        let upstream = matched.as_ref().and_then(|found| found.route().upstream());
+        if normalised.strip_query(shared.config.upstream(upstream)) {
+            // What is judged is what is forwarded.
+            matched = set.route(normalised.target(), normalised.host());
+        }
         if let Some(matched) = &matched {
             seen.route = Some(Arc::clone(matched.route()));
         }

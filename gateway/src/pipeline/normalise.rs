@@ -10,7 +10,7 @@ use super::observe::Seen;
 use super::{Hold, Peer, Refusal, Shared};
 use crate::body::Body;
 use crate::client::{self, Client, RequestId};
-use crate::config::{Config, PublicUrl};
+use crate::config::{self, Config, PublicUrl};
 use crate::cookie;
 use crate::target::{self, Leniency, Target};
 
@@ -66,6 +66,22 @@ impl Normalised {
         *self.request.uri_mut() = self.target.path_and_query().clone().into();
         self.request.extensions_mut().insert(self.client);
         self.request
+    }
+
+    /// Takes the query fields out that carry credentials of the application's own; whether there
+    /// was one.
+    pub(super) fn strip_query(&mut self, upstream: Option<&config::Upstream>) -> bool {
+        let names = upstream.map_or(&[][..], |upstream| &upstream.strip_query);
+        if names.is_empty() {
+            return false;
+        }
+        match self.target.without_fields(names) {
+            Some(stripped) => {
+                self.target = stripped;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Another site's page may neither change anything nor open a socket.

@@ -1,11 +1,13 @@
 //! Rewrite: the request as the upstream sees it, with the identity that only we can set.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
+use zeroize::Zeroizing;
 
 use super::guard::{Ending, Guarded};
 use super::normalise::Normalised;
@@ -84,7 +86,7 @@ pub(super) fn rewrite(
     }
     describe_origin(headers, &client, scheme, authority.as_str(), traceparent)?;
     if let Some(session) = &session {
-        for template in &upstream.settings().headers {
+        for template in chosen(upstream.settings(), matched.route().identity())? {
             headers.insert(
                 template.name.clone(),
                 identity(shared, session, upstream.name(), template)?,
@@ -188,6 +190,16 @@ fn describe_origin(
     Ok(())
 }
 
+/// The headers of the identity that a route names.
+fn chosen<'a>(
+    settings: &'a config::Upstream,
+    name: Option<&str>,
+) -> Result<&'a [HeaderTemplate], Refusal> {
+    settings
+        .identity(name)
+        .ok_or_else(|| Refusal::Unavailable("the route names no configured identity".to_owned()))
+}
+
 /// Sets a caller's identity on a look-up made in their name. No assertion goes along: it is made
 /// for a session, and this is the gateway's own request.
 pub(super) fn name_caller(
@@ -195,15 +207,8 @@ pub(super) fn name_caller(
     settings: &config::Upstream,
     caller: &Principal,
 ) -> Result<(), Refusal> {
-    for template in &settings.headers {
-        if template
-            .parts
-            .iter()
-            .any(|part| matches!(part, TemplatePart::Assertion))
-        {
-            continue;
-        }
-        headers.insert(template.name.clone(), fill(template, caller)?);
+    for template in settings.headers.iter().filter(|one| !one.is_signed()) {
+        headers.insert(template.name.clone(), fill(template, caller, "")?);
     }
     Ok(())
 }
@@ -215,39 +220,83 @@ fn identity(
     audience: &str,
     template: &HeaderTemplate,
 ) -> Result<HeaderValue, Refusal> {
-    if let [TemplatePart::Assertion] = template.parts.as_slice() {
-        return shared
-            .keyring
-            .assertion(session, audience)
-            .map_err(|error| Refusal::Unavailable(error.to_string()));
+    if !template.is_signed() {
+        return fill(template, session.principal(), "");
     }
-    fill(template, session.principal())
+    let assertion = shared
+        .keyring
+        .assertion(session, audience)
+        .map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    if let [TemplatePart::Assertion] = template.parts.as_slice() {
+        return Ok(assertion);
+    }
+    let text = assertion.to_str().unwrap_or_default();
+    fill(template, session.principal(), text)
 }
 
-fn fill(template: &HeaderTemplate, principal: &Principal) -> Result<HeaderValue, Refusal> {
-    let mut text = String::new();
+fn fill(
+    template: &HeaderTemplate,
+    principal: &Principal,
+    assertion: &str,
+) -> Result<HeaderValue, Refusal> {
+    let mut text = Zeroizing::new(String::new());
     let mut sensitive = false;
     for part in &template.parts {
         match part {
-            TemplatePart::Literal(literal) => push(&mut text, literal),
-            TemplatePart::Secret(secret) => {
+            TemplatePart::Basic { user, password } => {
                 sensitive = true;
-                push(&mut text, secret.expose_text().unwrap_or_default());
+                push(&mut text, &basic(user, password, principal, assertion)?);
             }
-            TemplatePart::UserId => push(&mut text, principal.id.as_str()),
-            TemplatePart::UserEmail => push(&mut text, principal.email.as_str()),
-            TemplatePart::UserName => push(&mut text, &principal.name),
-            TemplatePart::UserLogin => push(&mut text, &principal.login),
-            TemplatePart::UserRoles => push(&mut text, &principal.roles.join(",")),
-            TemplatePart::CompanyId => push(&mut text, principal.company.id.as_str()),
-            TemplatePart::CompanyName => push(&mut text, &principal.company.name),
-            // The configuration lets an assertion stand only alone.
-            TemplatePart::Assertion => {}
+            part => {
+                sensitive |= matches!(part, TemplatePart::Secret(_));
+                push(&mut text, &told(part, principal, assertion));
+            }
         }
     }
-    let mut value = HeaderValue::try_from(text).map_err(unsendable)?;
+    let mut value = HeaderValue::try_from(text.as_str()).map_err(unsendable)?;
     value.set_sensitive(sensitive);
     Ok(value)
+}
+
+/// What a placeholder stands for.
+fn told<'a>(part: &'a TemplatePart, principal: &'a Principal, assertion: &'a str) -> Cow<'a, str> {
+    Cow::Borrowed(match part {
+        TemplatePart::Literal(literal) => literal,
+        TemplatePart::Secret(secret) => secret.expose_text().unwrap_or_default(),
+        TemplatePart::UserId => principal.id.as_str(),
+        TemplatePart::UserEmail => principal.email.as_str(),
+        TemplatePart::UserName => &principal.name,
+        TemplatePart::UserLogin => &principal.login,
+        TemplatePart::UserRoles => return Cow::Owned(principal.roles.join(",")),
+        TemplatePart::CompanyId => principal.company.id.as_str(),
+        TemplatePart::CompanyName => &principal.company.name,
+        TemplatePart::Assertion => assertion,
+        // It holds no other of its kind.
+        TemplatePart::Basic { .. } => "",
+    })
+}
+
+/// Name and password as basic authentication has them: UTF-8, divided by the first colon
+/// (RFC 7617, section 2).
+fn basic(
+    user: &[TemplatePart],
+    password: &[TemplatePart],
+    principal: &Principal,
+    assertion: &str,
+) -> Result<String, Refusal> {
+    let mut pair = Zeroizing::new(String::new());
+    for part in user {
+        pair.push_str(&told(part, principal, assertion));
+    }
+    if pair.contains(':') {
+        let reason = "the user's name has a colon, which basic authentication cannot carry";
+        return Err(Refusal::Unavailable(reason.to_owned()));
+    }
+    pair.push(':');
+    for part in password {
+        pair.push_str(&told(part, principal, assertion));
+    }
+    Ok(BASE64.encode(pair.as_bytes()))
 }
 
 /// Visible ASCII and blanks stand as they are; anything else is percent-encoded UTF-8.

@@ -24,6 +24,7 @@ pub struct Route {
     pub(super) label: Arc<str>,
     pub(super) action: Arc<str>,
     pub(super) upstream: Option<Arc<str>>,
+    pub(super) identity: Option<Arc<str>>,
     pub(super) body_limit: Option<u64>,
     pub(super) upgrades: bool,
     pub(super) pattern: Pattern,
@@ -103,6 +104,12 @@ impl Route {
     #[must_use]
     pub fn upstream(&self) -> Option<&str> {
         self.upstream.as_deref()
+    }
+
+    /// How the upstream takes the identity here; `None` for its default.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
     }
 
     /// Whether a WebSocket may open here.

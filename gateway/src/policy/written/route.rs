@@ -13,6 +13,7 @@ pub(in crate::policy) struct WrittenRoute {
     pub(in crate::policy) public: bool,
     pub(in crate::policy) reason: Option<Text>,
     pub(in crate::policy) upstream: Option<Text>,
+    pub(in crate::policy) identity: Option<Text>,
     pub(in crate::policy) hosts: Vec<Text>,
     pub(in crate::policy) body_limit: Option<u64>,
     pub(in crate::policy) websocket: bool,
@@ -75,6 +76,7 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Written
         public: fields.flag("public"),
         reason: fields.text("reason"),
         upstream: fields.text("upstream"),
+        identity: fields.text("identity"),
         hosts: fields.texts("hosts"),
         body_limit: fields.size("body_limit"),
         websocket,
@@ -83,7 +85,7 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Written
         visible_by: fields.text("visible_by"),
     });
     if route.is_some() {
-        fields.later(&["creates", "query", "context", "identity"]);
+        fields.later(&["creates", "query", "context"]);
         fields.finish();
     }
     route

@@ -224,6 +224,23 @@ async fn the_applications_own_credentials_never_pass_in_a_query() {
 }
 
 #[tokio::test]
+async fn bodies_pass_byte_for_byte() {
+    let application = Recorder::with_fields("").await;
+    let (house, _secrets) = house(&application).await;
+    let cookie = house.session_cookie(OLA).await;
+    let request = format!(
+        "POST /app/x?key=evil HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCookie: {cookie}\r\n\
+         Content-Length: 11\r\n\r\nkey=a&%6b=b"
+    );
+    assert_eq!(status(&house.raw(request.as_bytes()).await), 200);
+    let recorded = application.last();
+    assert_eq!(
+        (recorded.target(), recorded.body.as_str()),
+        ("/app/x", "key=a&%6b=b")
+    );
+}
+
+#[tokio::test]
 async fn a_route_for_an_identity_that_there_is_not_is_a_fault_with_its_line() {
     let application = Recorder::with_fields("").await;
     let (house, _secrets) = house(&application).await;

@@ -8,11 +8,13 @@
     reason = "a test that meets what it did not expect shall fail"
 )]
 
+mod addresses;
 mod alike;
 mod browser;
 mod cluster;
 mod codes;
 mod commands;
+mod cookies;
 mod framing;
 mod handover;
 mod house;

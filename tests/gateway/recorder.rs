@@ -13,7 +13,7 @@ use crate::house::House;
 pub(crate) struct Recorded {
     pub(crate) line: String,
     pub(crate) fields: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: String,
 }
 
 impl Recorded {
@@ -97,6 +97,17 @@ impl Recorder {
     }
 }
 
+/// The values of a field in the head of an answer that came raw.
+pub(crate) fn fields(answer: &[u8], name: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(answer).into_owned();
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .filter(|(own, _)| own.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().to_owned())
+        .collect()
+}
+
 /// An answer `200` with these header lines.
 pub(crate) fn ok(fields: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n{fields}\r\nok")
@@ -138,5 +149,9 @@ async fn read(stream: &mut TcpStream) -> Option<Recorded> {
             break;
         }
     }
-    Some(Recorded { line, fields, body })
+    Some(Recorded {
+        line,
+        fields,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }

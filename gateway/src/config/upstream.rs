@@ -19,6 +19,17 @@ pub struct Upstream {
     pub identities: Vec<Identity>,
     /// Names of query fields that never pass, lower case, `.` and blanks as `_`.
     pub strip_query: Vec<String>,
+    /// What happens to its cookies.
+    pub cookies: Cookies,
+    /// Names of cookies that pass as they are.
+    pub cookies_readable: Vec<String>,
+    /// `Path` of its cookies, if not its own.
+    pub cookie_path: Option<String>,
+    /// `Domain` of its cookies, if any.
+    pub cookie_domain: Option<String>,
+    /// By which authorities it may call itself: endpoints, `host` and more; lower case, without
+    /// the port of the scheme.
+    pub known_as: Vec<String>,
     /// Whether runs of `/` are merged instead of refused.
     pub merge_slashes: bool,
     /// For a connection to stand; default 3 s.
@@ -44,11 +55,28 @@ impl Upstream {
         Some(&found.headers)
     }
 
+    /// Whether it may call itself so.
+    #[must_use]
+    pub fn is_known_as(&self, authority: &str) -> bool {
+        self.known_as.iter().any(|one| one == authority)
+    }
+
     /// Every header that any of its identities sets.
     pub fn all_headers(&self) -> impl Iterator<Item = &HeaderTemplate> {
         let named = self.identities.iter().flat_map(|one| &one.headers);
         self.headers.iter().chain(named)
     }
+}
+
+/// What happens to an application's cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cookies {
+    /// Each is bound to the user that it was set for.
+    Bind,
+    /// They pass as they are.
+    Pass,
+    /// None passes.
+    Drop,
 }
 
 /// A way in which an application takes the identity, chosen by route.
@@ -95,6 +123,18 @@ pub struct Endpoint {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// Host and port as a URL has them.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// A header that the gateway sets on requests to an upstream.

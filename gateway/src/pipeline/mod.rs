@@ -4,6 +4,8 @@
 //! forwarded holds a [`Permit`], and only `authorise` can make one. Every refusal goes through one
 //! place that turns it into an answer, and one wrapper observes it all.
 
+mod address;
+mod answer;
 mod authenticate;
 mod authorise;
 mod forward;
@@ -28,6 +30,7 @@ use crate::audit::Audit;
 use crate::body::Body;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::cookie::Binder;
 use crate::directory::SharedDirectory;
 use crate::metrics::Metrics;
 use crate::policy::{Authoriser, Lookups, PolicySet, RouteMatch};
@@ -69,6 +72,8 @@ pub struct Shared {
     pub own_pages: Arc<dyn OwnPages>,
     /// What is stripped from every request, and what is set.
     pub headers: Arc<HeaderPlan>,
+    /// Binds the application's cookies to their users.
+    pub binder: Binder,
 }
 
 /// The gateway's own pages, which the floor above provides.

@@ -117,6 +117,16 @@ impl Authority {
         host.strip_suffix('.').unwrap_or(host)
     }
 
+    /// The origin by which the client knows us: the port is that of the public URL, and not the
+    /// client's to choose.
+    pub(super) fn origin(&self, public: &PublicUrl) -> String {
+        let (scheme, host) = (&public.scheme, self.host());
+        match public.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+
     /// As the client named it.
     pub(super) fn as_str(&self) -> &str {
         &self.text

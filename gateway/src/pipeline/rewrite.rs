@@ -9,13 +9,14 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
 use zeroize::Zeroizing;
 
+use super::address::Absolute;
 use super::guard::{Ending, Guarded};
-use super::normalise::Normalised;
+use super::normalise::{Authority, Normalised};
 use super::{Hold, Permit, Refusal, Shared};
 use crate::body::Body;
 use crate::client::Client;
-use crate::config::{self, HeaderTemplate, TemplatePart};
-use crate::cookie;
+use crate::config::{self, Cookies, HeaderTemplate, TemplatePart};
+use crate::cookie::{self, Holder};
 use crate::policy::{PolicySet, RouteMatch};
 use crate::principal::Principal;
 use crate::secret;
@@ -32,6 +33,10 @@ pub(super) struct Outgoing {
     pub(super) session: Option<Arc<Session>>,
     pub(super) ending: Option<Ending>,
     pub(super) upgrade: Option<OnUpgrade>,
+    /// As the client named us.
+    pub(super) authority: Authority,
+    /// Names of cookies of someone who is logged in, held back from a public page.
+    pub(super) held_back: Vec<Vec<u8>>,
     /// A browser's form went out: where it lands is a page.
     pub(super) wants_page: bool,
     /// Keeps the client's connection counted while an upgrade lives on.
@@ -73,13 +78,12 @@ pub(super) fn rewrite(
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     shared.headers.clean_request(headers);
-    cookie::remove_ours(headers);
-    let host = upstream
-        .settings()
-        .host
-        .as_deref()
-        .unwrap_or(authority.as_str());
-    insert(headers, header::HOST, host)?;
+    let held_back = cookies(shared, upstream.settings(), session.as_deref(), headers);
+    let host = upstream.settings().host.as_deref();
+    insert(headers, header::HOST, host.unwrap_or(authority.as_str()))?;
+    if let Some(host) = host {
+        move_destination(headers, host)?;
+    }
     if upgrade.is_some() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -102,9 +106,51 @@ pub(super) fn rewrite(
         session,
         ending,
         upgrade,
+        authority,
+        held_back,
         wants_page,
         hold,
     })
+}
+
+/// Leaves of the cookies what the application may see; returns the names of those of someone who
+/// is logged in that a public page shall neither see nor replace.
+fn cookies(
+    shared: &Shared,
+    settings: &config::Upstream,
+    session: Option<&Session>,
+    headers: &mut HeaderMap,
+) -> Vec<Vec<u8>> {
+    let readable = &settings.cookies_readable;
+    match settings.cookies {
+        Cookies::Pass => cookie::remove_ours(headers),
+        Cookies::Drop => cookie::keep_readable(headers, readable),
+        Cookies::Bind => {
+            let logged_in = cookie::single(headers, cookie::OURS).is_some();
+            let held_back = cookie::admit(headers, &shared.binder, holder(session), readable);
+            if session.is_none() && logged_in {
+                return held_back;
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// Whom the cookies of a session's answers are for.
+pub(super) fn holder(session: Option<&Session>) -> Holder<'_> {
+    session.map_or(Holder::Nobody, |session| {
+        Holder::User(session.principal().id.as_str())
+    })
+}
+
+/// WebDAV's second target stands at the host that the upstream is told (RFC 4918, section 10.3).
+fn move_destination(headers: &mut HeaderMap, host: &str) -> Result<(), Refusal> {
+    let name = HeaderName::from_static("destination");
+    let told = headers.get(&name).and_then(|value| value.to_str().ok());
+    let moved = told
+        .and_then(Absolute::read)
+        .map(|url| format!("http://{host}{}", url.rest));
+    moved.map_or(Ok(()), |moved| insert(headers, name, &moved))
 }
 
 /// Limits a body that streams; one that says it is too large is refused at once.

@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use super::super::values::host_and_port;
 use super::super::written::{self, At};
-use super::super::{Endpoint, Upstream};
+use super::super::{Endpoint, PublicUrl, Upstream};
 use super::Resolver;
 
 impl Resolver<'_> {
-    pub(super) fn upstreams(&mut self, written: &[written::Upstream]) -> Vec<Upstream> {
+    pub(super) fn upstreams(
+        &mut self,
+        written: &[written::Upstream],
+        public: &PublicUrl,
+    ) -> Vec<Upstream> {
         let mut names = HashMap::new();
         let mut upstreams = Vec::new();
         for one in written {
             if let Some(at) = &one.name {
                 self.upstream_name(at, &mut names);
             }
-            upstreams.push(self.upstream(one));
+            upstreams.push(self.upstream(one, public));
         }
         upstreams
     }
@@ -41,19 +45,29 @@ impl Resolver<'_> {
         }
     }
 
-    fn upstream(&mut self, written: &written::Upstream) -> Upstream {
+    fn upstream(&mut self, written: &written::Upstream, public: &PublicUrl) -> Upstream {
         let second = Duration::from_secs(1);
         let patience = Duration::from_millis(10)..=second * 3600;
+        let endpoints = self.endpoints(written.addresses.as_ref());
+        let host = match &written.host {
+            Some(at) => self.host_to_send(at, &endpoints),
+            None => None,
+        };
         Upstream {
             name: written
                 .name
                 .as_ref()
                 .map_or_else(String::new, |at| at.get().clone()),
-            endpoints: self.endpoints(written.addresses.as_ref()),
-            host: written.host.as_ref().map(|at| self.host_to_send(at)),
             headers: self.own_identity(written),
             identities: self.identities(written.identity.as_deref().unwrap_or_default()),
             strip_query: self.strip_query(written.strip_query.as_ref()),
+            cookies: self.cookies(written.cookies.as_ref()),
+            cookies_readable: self.cookies_readable(written.cookies_readable.as_ref()),
+            cookie_path: self.cookie_path(written.cookie_path.as_ref()),
+            cookie_domain: self.cookie_domain(written.cookie_domain.as_ref(), public),
+            known_as: self.known_as(written.known_as.as_ref(), &endpoints, host.as_deref()),
+            endpoints,
+            host,
             merge_slashes: written.merge_slashes.as_ref().is_some_and(|at| *at.get()),
             connect_timeout: self.duration(
                 "upstream.connect_timeout",
@@ -123,7 +137,13 @@ impl Resolver<'_> {
         endpoints
     }
 
-    fn host_to_send(&mut self, at: &At<String>) -> String {
+    /// `None` for the one that the client sent.
+    fn host_to_send(&mut self, at: &At<String>, endpoints: &[Endpoint]) -> Option<String> {
+        match at.get().as_str() {
+            "public" => return None,
+            "upstream" => return endpoints.first().map(Endpoint::authority),
+            _ => {}
+        }
         let fits = host_and_port(at.get()).is_ok_and(|(host, _)| endpoint_host(host).is_some());
         if !fits {
             self.fault(
@@ -132,7 +152,37 @@ impl Resolver<'_> {
                 "a host name, perhaps with a port, such as `app.internal:3000`",
             );
         }
-        at.get().clone()
+        Some(at.get().clone())
+    }
+
+    /// Its endpoints, its `host`, and what else it calls itself.
+    fn known_as(
+        &mut self,
+        written: Option<&At<Vec<At<String>>>>,
+        endpoints: &[Endpoint],
+        host: Option<&str>,
+    ) -> Vec<String> {
+        let mut known: Vec<String> = endpoints.iter().map(Endpoint::authority).collect();
+        known.extend(host.map(str::to_owned));
+        for at in written.into_iter().flat_map(At::get) {
+            let text = at.get();
+            if !host_and_port(text).is_ok_and(|(host, _)| endpoint_host(host).is_some()) {
+                self.fault(
+                    at.span(),
+                    format!("`upstream.known_as` has `{text}`, which is no host"),
+                    "a host name, perhaps with a port, such as `app.internal:3000`",
+                );
+            }
+            known.push(text.clone());
+        }
+        for one in &mut known {
+            one.make_ascii_lowercase();
+            let bare = one.strip_suffix(":80").or(one.strip_suffix(":443"));
+            if let Some(bare) = bare.map(str::to_owned) {
+                *one = bare;
+            }
+        }
+        known
     }
 }
 

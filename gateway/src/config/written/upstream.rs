@@ -17,7 +17,8 @@ pub struct Upstream {
     /// Its endpoints, each `http://HOST:PORT`.
     #[schemars(required)]
     pub addresses: Option<At<Vec<At<String>>>>,
-    /// The `Host` to send. Default: the one that the client sent.
+    /// The `Host` to send: `public`, the one that the client sent; `upstream`, the first endpoint's;
+    /// or a name. Default: `public`.
     pub host: Option<At<String>>,
     /// Headers to set, name to value. A value is text with placeholders: `{user.id}`,
     /// `{user.email}`, `{user.name}`, `{user.login}`, `{user.roles}`, `{company.id}`,
@@ -34,6 +35,22 @@ pub struct Upstream {
     /// Query fields that carry credentials of the application's own, such as `key`: removed from
     /// every request before it is judged, in every spelling.
     pub strip_query: Option<At<Vec<At<String>>>>,
+    /// What happens to the application's cookies. `bind`: each is tagged for the user that it was
+    /// set for, and reaches the application again from them alone; `pass`: all but the gateway's
+    /// own pass as they are; `drop`: none passes. Default: `bind`.
+    #[schemars(extend("enum" = ["bind", "pass", "drop"]))]
+    pub cookies: Option<At<String>>,
+    /// Names of cookies that pass as they are, since the application's own scripts read or set
+    /// them, such as `csrftoken`.
+    pub cookies_readable: Option<At<Vec<At<String>>>>,
+    /// The `Path` of the application's cookies. Default: the one that it gives.
+    pub cookie_path: Option<At<String>>,
+    /// The `Domain` of the application's cookies: the public host, or a domain above it. Default:
+    /// none, so that they are for the public host alone.
+    pub cookie_domain: Option<At<String>>,
+    /// Further addresses, `HOST` or `HOST:PORT`, by which the application calls itself: in
+    /// `Location` and its kin they become the public URL, as its endpoints and `host` do.
+    pub known_as: Option<At<Vec<At<String>>>>,
     /// Whether runs of `/` in a path are merged into one instead of refused. Default: `false`.
     pub merge_slashes: Option<At<bool>>,
     /// For a connection to stand. Default: `3s`.

@@ -23,6 +23,7 @@ mod ops;
 mod pages;
 mod postgres;
 mod provider;
+mod reading;
 mod receipts;
 mod sms;
 mod story;

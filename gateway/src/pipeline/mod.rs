@@ -1,4 +1,4 @@
-//! The story of one request: normalise, route, authenticate, authorise, rewrite, forward.
+//! The story of one request: normalise, route, authenticate, read, authorise, rewrite, forward.
 //!
 //! Each step consumes the type of the step before it, so that no step can be left out: what is
 //! forwarded holds a [`Permit`], and only `authorise` can make one. Every refusal goes through one
@@ -12,6 +12,7 @@ mod headers;
 mod lookups;
 mod normalise;
 mod observe;
+mod read;
 mod refusal;
 mod rewrite;
 mod watched;
@@ -181,6 +182,7 @@ impl Pipeline {
         }
         let routed = Routed::new(&self.shared, normalised, seen)?;
         let authenticated = authenticate::authenticate(&self.shared, routed, seen).await?;
+        let authenticated = read::read(&self.shared, authenticated).await?;
         let permit = authorise::authorise(&self.shared, &self.lookups, authenticated, seen).await?;
         let outgoing = rewrite::rewrite(&self.shared, &self.upstreams, permit)?;
         forward::forward(&self.shared, &self.lookups, outgoing, seen).await

@@ -127,8 +127,10 @@ impl Folder {
         }
         if let Some((source, written)) = &written {
             let mut reader = Reader::new(source);
+            let namespaces = resolve::namespaces(&written.namespaces);
             routes = Some(resolve::routes(
                 &written.routes,
+                &namespaces,
                 &resources,
                 rules.as_ref(),
                 upstreams,

@@ -21,6 +21,7 @@ mod lint;
 mod nesting;
 mod pattern;
 mod reader;
+mod reading;
 pub mod report;
 mod resolve;
 mod resource;
@@ -46,6 +47,7 @@ use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
 pub use facts::FactsError;
+pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};
 pub use tests_file::TestReport;

@@ -121,10 +121,6 @@ fn what_is_not_built_yet_is_told_so() {
             "match    = \"GET /projects\"",
             "context = { }\nmatch = \"GET /projects\"",
         ),
-        (
-            "match    = \"GET /echo\"\naction   = \"list\"\nresource = \"company\"",
-            "match = \"GET /echo\"\naction = \"write\"\nresource = { project = \"query:id\" }",
-        ),
     ] {
         let found = faults(&[("routes.toml", &routes_with(old, new))]);
         let told = found

@@ -27,8 +27,16 @@ pub(in crate::policy) enum WrittenSubject {
     Path,
     /// `"company"`.
     Company(Range<usize>),
+    /// `{ project = "json:/id" }`: also what stands at these places.
+    Places(Vec<WrittenPlaces>),
     /// Something that was faulted already.
     Faulty,
+}
+
+/// Where resources of one type are named outside the path.
+pub(in crate::policy) struct WrittenPlaces {
+    pub(in crate::policy) resource: Text,
+    pub(in crate::policy) places: Vec<Text>,
 }
 
 /// A route's `copy`.
@@ -91,9 +99,10 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Written
 
 fn read_subject(reader: &mut Reader<'_>, value: &Value<'_>) -> WrittenSubject {
     if value.get_ref().is_table() {
-        let message = "identifiers outside the path are not built yet in this version";
-        reader.fault(value.span(), message);
-        return WrittenSubject::Faulty;
+        return match read_places(reader, value) {
+            Some(places) => WrittenSubject::Places(places),
+            None => WrittenSubject::Faulty,
+        };
     }
     match reader.string(value, "resource") {
         Some(text) if text.get_ref() == "company" => WrittenSubject::Company(text.span()),
@@ -101,12 +110,38 @@ fn read_subject(reader: &mut Reader<'_>, value: &Value<'_>) -> WrittenSubject {
             reader.fault_with_help(
                 text.span(),
                 format!("`{}` cannot stand here", text.get_ref()),
-                "a resource is named by `{name}` in the path; `resource` is \"company\" or left out",
+                "`\"company\"`, or where resources are named: `{ project = \"json:/project_id\" }`",
             );
             WrittenSubject::Faulty
         }
         None => WrittenSubject::Faulty,
     }
+}
+
+/// `{ project = "query:id", task = ["json:/from", "json:/to"] }`.
+fn read_places(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Vec<WrittenPlaces>> {
+    let mut table = reader.table(value, "resource")?;
+    let mut all = Vec::new();
+    for (resource, value) in table.entries() {
+        let one = std::slice::from_ref(value);
+        let list = value.get_ref().as_array().map_or(one, AsRef::as_ref);
+        let places = list
+            .iter()
+            .map(|place| table.reader().string(place, resource.get_ref()))
+            .collect::<Option<Vec<_>>>()?;
+        if places.is_empty() {
+            let message = format!("`{}` names no place", resource.get_ref());
+            table.reader().fault(value.span(), message);
+            return None;
+        }
+        all.push(WrittenPlaces { resource, places });
+    }
+    if all.is_empty() {
+        let message = "`resource` names nothing: `{ project = \"json:/project_id\" }`";
+        reader.fault(value.span(), message);
+        return None;
+    }
+    Some(all)
 }
 
 fn read_copy(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<WrittenCopy> {

@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::policy::{Authoriser, Lookups, PolicySet, RouteMatch};
 use crate::session::Sessions;
 use crate::session::assertion::Keyring;
+use crate::target::TargetError;
 use crate::upstream::Upstreams;
 pub use authorise::Permit;
 pub use headers::HeaderPlan;
@@ -202,6 +203,12 @@ impl Routed {
         normalised.refuse_cross_site(&shared.config)?;
         let set = shared.policy.load_full();
         let matched = set.route(normalised.target(), normalised.host());
+        if set.encoded_slashes() {
+            let held = matched.as_ref().map(RouteMatch::holds_slashes);
+            if !held.unwrap_or_else(|| !normalised.target().path().contains("%2F")) {
+                return Err(Refusal::Target(TargetError::Separator));
+            }
+        }
         if let Some(matched) = &matched {
             seen.route = Some(Arc::clone(matched.route()));
         }

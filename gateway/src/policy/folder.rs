@@ -156,6 +156,7 @@ impl Folder {
             table,
             rules,
             tests,
+            encoded_slashes: resources.values().flatten().any(|r| r.encoded_slash),
             digest: HEXLOWER.encode(&self.digest).into(),
             fingerprint: self.digest,
             table_key: self.routes.as_ref().map_or(0, table_key),

@@ -77,6 +77,7 @@ pub struct PolicySet {
     table: Table,
     rules: Rules,
     tests: Vec<Test>,
+    encoded_slashes: bool,
     digest: Arc<str>,
     fingerprint: [u8; 32],
     table_key: u64,
@@ -129,6 +130,13 @@ impl PolicySet {
         let route = self.table.find(target.method(), target.path(), host)?;
         let route = self.routes.get(route)?;
         Some(RouteMatch::new(route, target))
+    }
+
+    /// Whether some resource's identifiers may hold an encoded slash: then targets may, and
+    /// [`RouteMatch::holds_slashes`] tells whether this one's stand where they may.
+    #[must_use]
+    pub const fn encoded_slashes(&self) -> bool {
+        self.encoded_slashes
     }
 
     /// Runs the set's own tests, on a thread of its own like [`PolicySet::load`].

@@ -7,7 +7,7 @@ use http::Method;
 
 use super::cedar::{Action, Rules};
 use super::lint;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Segment};
 use super::reader::{Reader, Text, nearest};
 use super::reading::{MOST_READ_BYTES, Named, Namespaces, Place as Spot, Reads};
 use super::resource::{Resource, Resources, upstream};
@@ -238,6 +238,11 @@ impl Resolver<'_, '_, '_> {
             match self.resources.get(name) {
                 Some(Some(resource)) => captures.push(Capture {
                     segment,
+                    margins: pattern
+                        .segments
+                        .get(segment)
+                        .map(Segment::margins)
+                        .unwrap_or_default(),
                     resource: Arc::clone(resource),
                 }),
                 // A declared one that is faulty was told where it stands.

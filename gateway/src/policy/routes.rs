@@ -56,6 +56,8 @@ pub(super) enum Subject {
 pub(super) struct Capture {
     /// The number of its segment.
     pub(super) segment: usize,
+    /// How many bytes of its segment stand before it and behind it.
+    pub(super) margins: (usize, usize),
     pub(super) resource: Arc<Resource>,
 }
 
@@ -194,7 +196,8 @@ impl RouteMatch {
             match captures.peek_mut() {
                 None => break,
                 Some((capture, place)) if capture.segment == number => {
-                    **place = (start, end);
+                    let (before, after) = capture.margins;
+                    **place = (start + before, end - after);
                     captures.next();
                 }
                 Some(_) => {}
@@ -208,6 +211,24 @@ impl RouteMatch {
     #[must_use]
     pub const fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// Whether every encoded slash in the path stands in an identifier that may hold one.
+    #[must_use]
+    pub fn holds_slashes(&self) -> bool {
+        let all = self.target.path().matches("%2F").count();
+        let captures = match &self.route.subject {
+            Subject::Named(_, captures) => captures.as_slice(),
+            Subject::Public | Subject::Company(_) => &[],
+        };
+        let held = captures.iter().zip(self.places).map(|(capture, place)| {
+            let segment = self.target.path().get(place.0..place.1).unwrap_or_default();
+            match capture.resource.encoded_slash {
+                true => segment.matches("%2F").count(),
+                false => 0,
+            }
+        });
+        all == 0 || all == held.sum::<usize>()
     }
 
     /// Reads what the route wants to know beyond the target. A request on a route that reads is
@@ -236,6 +257,15 @@ impl RouteMatch {
     /// Whether everything was read that the decision needs.
     pub(super) fn is_read(&self) -> bool {
         self.read.is_some() || !self.route.reads()
+    }
+
+    /// How much fixed text stands behind each identifier in the path.
+    fn margins(&self) -> impl Iterator<Item = usize> {
+        let captures = match &self.route.subject {
+            Subject::Named(_, captures) => captures.as_slice(),
+            Subject::Public | Subject::Company(_) => &[],
+        };
+        captures.iter().map(|capture| capture.margins.1)
     }
 
     fn is_named(&self) -> bool {
@@ -283,12 +313,13 @@ impl RouteMatch {
     /// The resource that the path ends with: what a `DELETE` removes.
     pub(super) fn last_named(&self) -> Option<(&Arc<Resource>, Cow<'_, str>)> {
         let length = self.target.path().trim_end_matches('/').len();
-        let (_, named) = self
+        let ((_, named), _) = self
             .places
             .iter()
             .zip(self.named())
             .take(self.captured())
-            .find(|((_, end), _)| *end == length)?;
+            .zip(self.margins())
+            .find(|(((_, end), _), after)| *end + after == length)?;
         Some((named.0, named.1?))
     }
 }

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::fault::{Fault, Source};
 use crate::principal::{Company, CompanyId, EmailAddress, Principal, UserId};
-use crate::target::Target;
+use crate::target::{Leniency, Target};
 
 use super::PolicySet;
 use super::reader::{Fields, Reader, Text, Value};
@@ -91,6 +91,9 @@ pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
         };
         routes.insert(matched.route().label().to_owned());
         let outcome = match matched.read(test.sent()) {
+            Ok(()) if !matched.holds_slashes() => Outcome::Unreadable(Unreadable::Malformed(
+                "the path has an encoded slash".to_owned(),
+            )),
             Ok(()) => Outcome::Decided(test.decide(set, &matched, &mut touched)),
             Err(unreadable) => Outcome::Unreadable(unreadable),
         };
@@ -240,7 +243,11 @@ fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) 
     let allow = expect.and_then(|expect| read_expect(&mut fields, &expect));
     let source = fields.reader().source().clone();
     let request = request?;
-    let target = Target::from_line(request.get_ref())
+    let leniency = Leniency {
+        encoded_slash: resources.values().flatten().any(|r| r.encoded_slash),
+        ..Leniency::default()
+    };
+    let target = Target::from_line_with(request.get_ref(), leniency)
         .map_err(|error| {
             let message = format!("`{}` is no request: {error}", request.get_ref());
             fields.reader().fault(request.span(), message);

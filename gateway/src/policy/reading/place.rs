@@ -194,8 +194,11 @@ impl Header {
             };
             let (target, whole) = self.on_this_site(text.trim(), sent)?;
             let named = segments(pattern, target.path());
+            let own = pattern.segments.get(*segment);
+            let (before, after) = own.map(Segment::margins).unwrap_or_default();
             let id = named
                 .and_then(|segments| segments.get(*segment).copied())
+                .and_then(|id| id.get(before..id.len() - after))
                 .and_then(|id| percent_decode_str(id).decode_utf8().ok());
             // What fits no resource is no resource's name.
             let id = id.unwrap_or_default().into_owned();
@@ -301,10 +304,7 @@ fn segments<'p>(pattern: &Pattern, path: &'p str) -> Option<Vec<&'p str>> {
         true => segments.len() >= length,
         false => segments.len() == length,
     };
-    let fits = |(own, segment): (&Segment, &&str)| match own {
-        Segment::Literal(text) => **text == **segment,
-        Segment::Name(_) | Segment::Any => !segment.is_empty(),
-    };
-    let all = pattern.segments.iter().zip(&segments).all(fits);
+    let mut pairs = pattern.segments.iter().zip(&segments);
+    let all = pairs.all(|(own, segment)| own.takes(segment));
     (long_enough && all).then_some(segments)
 }

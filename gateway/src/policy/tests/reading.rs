@@ -637,3 +637,85 @@ fn a_place_that_is_none_is_told() {
         assert!(told, "{resource}: {found:#?}");
     }
 }
+
+#[test]
+fn a_suffix_belongs_to_the_match_and_not_to_the_identifier() {
+    let route = "match = [\"GET /items/{project}\", \"GET /items/{project}.json\", \"GET /items/{project}.xml\"]\naction = \"read\"\nreason = \"no route below\"";
+    let more =
+        format!("{route}\n\n[[route]]\nmatch = \"GET /things/p-{{project}}\"\naction = \"copy\"\n");
+    let set = set(&[("routes.toml", &with_route(&more))]);
+    for (line, label, expected) in [
+        ("GET /items/7", "GET /items/{project}", "project:7"),
+        (
+            "GET /items/7.json",
+            "GET /items/{project}.json",
+            "project:7",
+        ),
+        (
+            "GET /items/7%2D.json",
+            "GET /items/{project}.json",
+            "project:!",
+        ),
+        (
+            "GET /items/7.json?format=xml",
+            "GET /items/{project}.json",
+            "project:7",
+        ),
+        ("GET /items/7.xml", "GET /items/{project}.xml", "project:7"),
+        ("GET /items/7.csv", "GET /items/{project}", "project:!"),
+        (
+            "GET /items/7.json.json",
+            "GET /items/{project}.json",
+            "project:!",
+        ),
+        ("GET /items/.json", "GET /items/{project}", "project:!"),
+        ("GET /items/7.JSON", "GET /items/{project}", "project:!"),
+        ("GET /things/p-7", "GET /things/p-{project}", "project:7"),
+    ] {
+        let found = matched(&set, line);
+        assert_eq!(found.route().label(), label, "{line}");
+        assert_names(read(&set, line, &[], b""), Ok(&[expected]), line);
+    }
+    let clash = "match = \"GET /a{project}\"\naction = \"read\"\n\n[[route]]\nmatch = \"* /{project}b\"\naction = \"write\"\n";
+    let found = faults(&[("routes.toml", &with_route(clash))]);
+    let told = "is exactly as specific as `GET /a{project}` in line";
+    assert!(found.iter().any(|fault| fault.contains(told)), "{found:#?}");
+}
+
+#[test]
+fn an_encoded_slash_stands_only_in_an_identifier_that_may_hold_one() {
+    let routes = with_route("match = \"GET /deep/{project}/**\"\naction = \"read\"");
+    let routes = routes.replacen("[1-9][0-9]{0,11}", "[a-z./]+|[0-9]+", 1);
+    let routes = routes.replacen(
+        "[resource.project]",
+        "[resource.project]\nencoded_slash = true",
+        1,
+    );
+    let set = set(&[("routes.toml", &routes)]);
+    assert!(set.encoded_slashes());
+    for (path, holds, expected) in [
+        ("/deep/a%2Fb/c", true, "project:a/b"),
+        ("/deep/a%2fb", true, "project:a/b"),
+        ("/deep/a%2F..%2Fb", true, "project:!"),
+        ("/deep/a%2F", true, "project:!"),
+        ("/deep/%2Fa", true, "project:!"),
+        ("/deep/a/b%2Fc", false, "project:a"),
+        ("/deep/a%2Fb/b%2Fc", false, "project:a/b"),
+        ("/projects/a%2Fb/tasks/1%2F2", false, "project:a/b"),
+    ] {
+        let received = path.parse().unwrap();
+        let lenient = crate::target::Leniency {
+            encoded_slash: true,
+            ..Default::default()
+        };
+        let target = crate::target::Target::parse(http::Method::GET, &received, lenient).unwrap();
+        let found = set.route(&target, "localhost").unwrap();
+        assert_eq!(found.holds_slashes(), holds, "{path}");
+        let (resource, id) = found.named().next().unwrap();
+        assert_eq!(
+            format!("{}:{}", resource.name, id.as_deref().unwrap_or("!")),
+            expected,
+            "{path}"
+        );
+    }
+}

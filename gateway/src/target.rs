@@ -125,6 +125,15 @@ impl Target {
         Self::parse(method, &received, leniency)
     }
 
+    /// The same under another method.
+    #[must_use]
+    pub fn with_method(&self, method: Method) -> Self {
+        Self {
+            method,
+            path_and_query: self.path_and_query.clone(),
+        }
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {

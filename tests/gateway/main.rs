@@ -20,6 +20,7 @@ mod kills;
 mod mail;
 mod model;
 mod ops;
+mod overrides;
 mod pages;
 mod postgres;
 mod provider;

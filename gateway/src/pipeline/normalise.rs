@@ -69,9 +69,14 @@ impl Normalised {
         self.request
     }
 
-    /// Another site's page may neither change anything nor open a socket.
-    pub(super) fn refuse_cross_site(&self, config: &Config) -> Result<(), Refusal> {
-        let matters = self.upgrade || !self.target.is_safe();
+    /// Another site's page may neither change anything nor open a socket; `overridden` if the request
+    /// may be taken for one that changes something.
+    pub(super) fn refuse_cross_site(
+        &self,
+        config: &Config,
+        overridden: bool,
+    ) -> Result<(), Refusal> {
+        let matters = overridden || self.upgrade || !self.target.is_safe();
         let own = config.public_url.origin();
         if matters && client::is_cross_site(self.request.headers(), &own, &config.allowed_origins) {
             return Err(Refusal::CrossSite);

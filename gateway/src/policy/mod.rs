@@ -19,6 +19,7 @@ mod facts;
 mod folder;
 mod lint;
 mod nesting;
+mod overrides;
 mod pattern;
 mod reader;
 mod reading;
@@ -47,6 +48,7 @@ use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
 pub use facts::FactsError;
+pub use overrides::Overrides;
 pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};

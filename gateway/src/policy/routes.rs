@@ -291,7 +291,9 @@ impl RouteMatch {
         Some(copy.land.fill(id))
     }
 
-    pub(super) const fn method(&self) -> &Method {
+    /// The method that it is judged by.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
         self.target.method()
     }
 

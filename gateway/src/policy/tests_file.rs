@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::MethodOverride;
 use crate::config::fault::{Fault, Source};
 use crate::principal::{Company, CompanyId, EmailAddress, Principal, UserId};
 use crate::target::{Leniency, Target};
 
 use super::PolicySet;
+use super::overrides::Overrides;
 use super::reader::{Fields, Reader, Text, Value};
 use super::reading::{Sent, Unreadable};
 use super::resource::{Origin, Record, Resource, Resources};
@@ -85,19 +87,10 @@ pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
     let mut touched = BTreeSet::new();
     let mut routes = BTreeSet::new();
     for test in tests {
-        let Some(mut matched) = set.route(&test.target, &test.host) else {
-            report.failures.extend(test.check(&Outcome::NoRoute));
-            continue;
-        };
-        routes.insert(matched.route().label().to_owned());
-        let outcome = match matched.read(test.sent()) {
-            Ok(()) if !matched.holds_slashes() => Outcome::Unreadable(Unreadable::Malformed(
-                "the path has an encoded slash".to_owned(),
-            )),
-            Ok(()) => Outcome::Decided(test.decide(set, &matched, &mut touched)),
-            Err(unreadable) => Outcome::Unreadable(unreadable),
-        };
-        report.failures.extend(test.check(&outcome));
+        let outcome = test.outcome(set, &mut touched, &mut routes);
+        report
+            .failures
+            .extend(test.check(&outcome.unwrap_or_else(Outcome::Unreadable)));
     }
     for rule in set.rule_names() {
         if !touched.contains(&rule) {
@@ -129,6 +122,49 @@ impl Test {
             authority: &self.host,
             body: self.body.as_bytes(),
         }
+    }
+
+    /// Judges the request as sent, and as every method that it may be taken for: in a test, a field
+    /// `_method` overrides wherever it stands.
+    fn outcome(
+        &self,
+        set: &PolicySet,
+        touched: &mut BTreeSet<Arc<str>>,
+        routes: &mut BTreeSet<String>,
+    ) -> Result<Outcome, Unreadable> {
+        let Some(matched) = set.route(&self.target, &self.host) else {
+            return Ok(Outcome::NoRoute);
+        };
+        let everywhere = MethodOverride {
+            query: true,
+            form: true,
+            multipart: true,
+        };
+        let mut overrides =
+            Overrides::These(set.overrides_in_head(&self.target, &self.headers, everywhere)?);
+        if !self.body.is_empty() {
+            let body = Some(self.body.as_bytes());
+            overrides.add(set.overrides_in_body(&self.headers, body, everywhere)?);
+        }
+        let Some(also) = set.overridden(&self.target, &self.host, &overrides) else {
+            return Ok(Outcome::NoRoute);
+        };
+        let mut outcome = Outcome::NoRoute;
+        for mut matched in std::iter::once(matched).chain(also) {
+            routes.insert(matched.route().label().to_owned());
+            if !matched.holds_slashes() {
+                let message = "the path has an encoded slash".to_owned();
+                return Err(Unreadable::Malformed(message));
+            }
+            matched.read(self.sent())?;
+            let decision = self.decide(set, &matched, touched);
+            let allowed = decision.is_allowed();
+            outcome = Outcome::Decided(decision);
+            if !allowed {
+                break;
+            }
+        }
+        Ok(outcome)
     }
 
     fn decide(

@@ -68,6 +68,12 @@ impl Fields {
             found.values.push(Value::Text(value.clone()));
         }
     }
+
+    /// The values of every spelling of a name.
+    pub(in crate::policy) fn values(&self, name: &Name) -> impl Iterator<Item = &str> {
+        let like = self.0.iter().filter(|(field, _)| name.is_like(field));
+        like.map(|(_, value)| value.as_str())
+    }
 }
 
 fn push(pair: &[u8], fields: &mut Vec<(String, String)>) -> Result<(), Unreadable> {
@@ -109,12 +115,15 @@ fn decode(text: &[u8]) -> Result<String, Unreadable> {
 fn fold(name: &str) -> String {
     let mut folded = String::new();
     let mut gap = false;
+    let name = name.trim_start();
+    // PHP takes `.method` for `_method`; `[issue]` is `issue` to others.
+    let begun = name.starts_with(['_', '.']);
     for c in name.chars() {
         if matches!(c, '[' | ']' | '.' | '_') || c.is_whitespace() {
             gap = true;
             continue;
         }
-        if gap && !folded.is_empty() {
+        if gap && (begun || !folded.is_empty()) {
             folded.push('_');
         }
         gap = false;

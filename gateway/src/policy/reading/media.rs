@@ -78,6 +78,10 @@ impl Media {
         }
     }
 
+    pub(in crate::policy) fn is_multipart(&self) -> bool {
+        self.essence.starts_with("multipart/")
+    }
+
     pub(super) fn boundary(&self) -> Option<&str> {
         self.boundary.as_deref()
     }
@@ -89,10 +93,15 @@ impl fmt::Display for Media {
     }
 }
 
+/// Whether a body is not encoded.
+pub(in crate::policy) fn is_plain(headers: &HeaderMap) -> bool {
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    headers.get_all(CONTENT_ENCODING).iter().all(plain)
+}
+
 /// An encoded body is not read: what it unpacks to is bounded by nothing.
 pub(super) fn refuse_coding(headers: &HeaderMap) -> Result<(), Unreadable> {
-    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+    if is_plain(headers) {
         return Ok(());
     }
     let message = "an encoded body is not read on this route";

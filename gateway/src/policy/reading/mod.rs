@@ -19,13 +19,14 @@ use http::{HeaderMap, StatusCode};
 use crate::target::Target;
 
 use super::resource::Resource;
-use fields::Fields;
 use json::Json;
 use xml::Element;
 
-pub(super) use media::{Format, Media};
+pub(super) use fields::{Fields, Name};
+pub(super) use media::{Format, Media, is_plain};
+pub(super) use multipart::parse as parse_parts;
 use place::Kind;
-pub(super) use place::{Namespaces, Place};
+pub(super) use place::{Namespaces, Place, values};
 
 /// How many resources one request may name.
 pub(super) const MAX_NAMED: usize = 1_000;

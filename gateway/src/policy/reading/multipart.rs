@@ -9,7 +9,7 @@ use super::{Unreadable, malformed};
 const MAX_PARTS: usize = 1_000;
 
 /// Every part that is text, by its name; a file's content is none, and counts as empty text.
-pub(super) fn parse(media: &Media, body: &[u8]) -> Result<Fields, Unreadable> {
+pub(in crate::policy) fn parse(media: &Media, body: &[u8]) -> Result<Fields, Unreadable> {
     let boundary = media.boundary().filter(|boundary| is_boundary(boundary));
     let Some(boundary) = boundary else {
         return malformed("the parts of the body have no proper boundary");

@@ -249,7 +249,7 @@ impl Header {
 
 /// Every value of a header field, however an application may spell it: CGI and its heirs fold all
 /// that is no letter or digit.
-pub(super) fn values<'h>(
+pub(in crate::policy) fn values<'h>(
     headers: &'h HeaderMap,
     name: &str,
 ) -> impl Iterator<Item = &'h HeaderValue> {

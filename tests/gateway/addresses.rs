@@ -7,6 +7,14 @@ use crate::house::{House, KARI};
 use crate::recorder::{Recorded, Recorder, fields, ok};
 
 const ROUTES: &str = r#"
+[resource.project]
+facts = [{ from = "upstream", get = "/facts/{id}", company = "/company_id", owner = "/owner_id" }]
+
+[[route]]
+match    = "MOVE /moved/{project}/**"
+action   = "write"
+resource = { project = "header:Destination:/moved/{project}/**" }
+
 [[route]]
 match    = "* /app/**"
 action   = "list"
@@ -25,6 +33,14 @@ fn says(recorded: &Recorded) -> Vec<u8> {
         .target()
         .split_once('?')
         .map_or("", |(_, query)| query);
+    if recorded.target() == "/facts/1" {
+        let body = r#"{"company_id":"fjord","owner_id":"u-kari"}"#;
+        let length = body.len();
+        return format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .into_bytes();
+    }
     let host = recorded.all("host").join("");
     ok(&format!(
         "{}\r\n",
@@ -109,11 +125,13 @@ async fn the_application_is_told_the_configured_host() {
         let house = application.house(keys, ROUTES).await;
         let public = format!("localhost:{}", house.port);
         let kari = house.logged_in(KARI).await;
-        let destination = house.url("/app/y?z");
-        let answer = kari
-            .get(house.url("/app/x?Location:+http://HOST/app/y"))
-            .header("destination", &destination)
-            .send()
+        let destination = house.url("/moved/1/y");
+        let moves = reqwest::Method::from_bytes(b"MOVE").unwrap();
+        let send = |method: reqwest::Method, path: &str| {
+            let request = kari.request(method, house.url(path));
+            request.header("destination", &destination).send()
+        };
+        let answer = send(moves, "/moved/1/x?Location:+http://HOST/app/y")
             .await
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -125,8 +143,14 @@ async fn the_application_is_told_the_configured_host() {
             [public.as_str()],
             "{keys}"
         );
-        let moved = told.map_or(destination, |host| format!("http://{host}/app/y?z"));
+        let moved = told.map_or(destination.clone(), |host| {
+            format!("http://{host}/moved/1/y")
+        });
         assert_eq!(recorded.all("destination"), [moved], "{keys}");
+        // Where nobody judges it, it does not pass.
+        let answer = send(reqwest::Method::PUT, "/app/x?").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(application.last().all("destination").is_empty(), "{keys}");
     }
 }
 

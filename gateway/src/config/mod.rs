@@ -37,7 +37,8 @@ use self::fault::{Fault, Source};
 pub use self::messages::{HttpUrl, Mail, MailTls, Sms, SmsProvider, Twilio, TwilioFrom, Webhook};
 pub use self::schema::json_schema;
 pub use self::upstream::{
-    Cookies, Endpoint, HeaderTemplate, Identity, TemplatePart, Upstream, UpstreamNames,
+    Cookies, Endpoint, HeaderTemplate, Identity, MethodOverride, TemplatePart, Upstream,
+    UpstreamNames,
 };
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};

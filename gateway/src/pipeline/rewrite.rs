@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Version};
 use zeroize::Zeroizing;
 
 use super::address::Absolute;
+use super::authorise::Parts;
 use super::guard::{Ending, Guarded};
 use super::normalise::{Authority, Normalised};
 use super::{Hold, Permit, Refusal, Shared};
@@ -17,11 +18,13 @@ use crate::body::Body;
 use crate::client::Client;
 use crate::config::{self, Cookies, HeaderTemplate, TemplatePart};
 use crate::cookie::{self, Holder};
-use crate::policy::{PolicySet, RouteMatch};
+use crate::policy::{PolicySet, Route, RouteMatch};
 use crate::principal::Principal;
 use crate::secret;
 use crate::session::Session;
 use crate::upstream::{self, OnUpgrade, Upstream, Upstreams};
+
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// A request ready to leave, with what the answer needs to know of it.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Outgoing {
     pub(super) upstream: Arc<Upstream>,
     pub(super) set: Arc<PolicySet>,
     pub(super) matched: RouteMatch,
+    /// What it is besides, if the application takes it for another method.
+    pub(super) also: Vec<RouteMatch>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) ending: Option<Ending>,
     pub(super) upgrade: Option<OnUpgrade>,
@@ -53,7 +58,13 @@ pub(super) fn rewrite(
         .find(name)
         .ok_or_else(|| Refusal::Unavailable("the route names no configured upstream".to_owned()))?;
     let upstream = Arc::clone(upstream);
-    let (normalised, set, matched, session) = permit.into_parts();
+    let Parts {
+        normalised,
+        set,
+        matched,
+        also,
+        session,
+    } = permit.into_parts();
     let Normalised {
         mut request,
         target,
@@ -81,8 +92,8 @@ pub(super) fn rewrite(
     let held_back = cookies(shared, upstream.settings(), session.as_deref(), headers);
     let host = upstream.settings().host.as_deref();
     insert(headers, header::HOST, host.unwrap_or(authority.as_str()))?;
-    if let Some(host) = host {
-        move_destination(headers, host)?;
+    if headers.contains_key(&DESTINATION) {
+        destination(headers, matched.route(), host)?;
     }
     if upgrade.is_some() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -103,6 +114,7 @@ pub(super) fn rewrite(
         upstream,
         set,
         matched,
+        also,
         session,
         ending,
         upgrade,
@@ -143,14 +155,20 @@ pub(super) fn holder(session: Option<&Session>) -> Holder<'_> {
     })
 }
 
-/// WebDAV's second target stands at the host that the upstream is told (RFC 4918, section 10.3).
-fn move_destination(headers: &mut HeaderMap, host: &str) -> Result<(), Refusal> {
-    let name = HeaderName::from_static("destination");
-    let told = headers.get(&name).and_then(|value| value.to_str().ok());
+/// WebDAV's second target passes only where it was judged, and at the host that the upstream is told
+/// (RFC 4918, section 10.3).
+fn destination(headers: &mut HeaderMap, route: &Route, host: Option<&str>) -> Result<(), Refusal> {
+    if !route.reads_header(&DESTINATION) {
+        headers.remove(&DESTINATION);
+        return Ok(());
+    }
+    let Some(host) = host else { return Ok(()) };
+    let told = headers.get(&DESTINATION);
+    let told = told.and_then(|value| value.to_str().ok());
     let moved = told
         .and_then(Absolute::read)
         .map(|url| format!("http://{host}{}", url.rest));
-    moved.map_or(Ok(()), |moved| insert(headers, name, &moved))
+    moved.map_or(Ok(()), |moved| insert(headers, DESTINATION, &moved))
 }
 
 /// Limits a body that streams; one that says it is too large is refused at once.

@@ -22,7 +22,9 @@ use crate::client::RequestId;
 
 pub use account::{AccountPage, DeviceRow, SessionRow};
 pub use assets::asset;
-pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, failures_message, message};
+pub use forms::{
+    CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, failures_mail, failures_message, message,
+};
 pub use language::Language;
 pub use link::{LinkForm, LinkSent, mail, new_device_refused, other_browser};
 pub use problem::{Problem, json, problem};

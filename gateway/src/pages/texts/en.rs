@@ -102,6 +102,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
                  you, tell your administrator."
             )
         },
+        failures_subject: |host| format!("Failed attempts to log in to {host}"),
     },
     copy: CopyTexts {
         title: |owner| match owner {

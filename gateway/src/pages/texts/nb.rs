@@ -104,6 +104,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
                  si fra til administratoren."
             )
         },
+        failures_subject: |host| format!("Mislykkede innloggingsforsøk på {host}"),
     },
     copy: CopyTexts {
         title: |owner| match owner {

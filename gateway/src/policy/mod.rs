@@ -19,8 +19,10 @@ mod facts;
 mod folder;
 mod lint;
 mod nesting;
+mod overrides;
 mod pattern;
 mod reader;
+mod reading;
 pub mod report;
 mod resolve;
 mod resource;
@@ -46,6 +48,8 @@ use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
 pub use facts::FactsError;
+pub use overrides::Overrides;
+pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};
 pub use tests_file::TestReport;
@@ -75,6 +79,7 @@ pub struct PolicySet {
     table: Table,
     rules: Rules,
     tests: Vec<Test>,
+    encoded_slashes: bool,
     digest: Arc<str>,
     fingerprint: [u8; 32],
     table_key: u64,
@@ -127,6 +132,13 @@ impl PolicySet {
         let route = self.table.find(target.method(), target.path(), host)?;
         let route = self.routes.get(route)?;
         Some(RouteMatch::new(route, target))
+    }
+
+    /// Whether some resource's identifiers may hold an encoded slash: then targets may, and
+    /// [`RouteMatch::holds_slashes`] tells whether this one's stand where they may.
+    #[must_use]
+    pub const fn encoded_slashes(&self) -> bool {
+        self.encoded_slashes
     }
 
     /// Runs the set's own tests, on a thread of its own like [`PolicySet::load`].

@@ -6,6 +6,7 @@ mod facts;
 mod folders;
 mod learning;
 mod loading;
+mod reading;
 mod shipped;
 mod support;
 mod testing;

@@ -136,6 +136,27 @@ impl Target {
         }
     }
 
+    /// The same with another query; none if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] for what is no query, or too long.
+    pub fn with_query(&self, query: &str) -> Result<Self, TargetError> {
+        let whole = match query {
+            "" => self.path().to_owned(),
+            query => format!("{}?{query}", self.path()),
+        };
+        if whole.len() > MAX_TARGET_BYTES {
+            return Err(TargetError::Length);
+        }
+        check_query(query)?;
+        let path_and_query = PathAndQuery::try_from(whole).map_err(|_| TargetError::Character)?;
+        Ok(Self {
+            method: self.method.clone(),
+            path_and_query,
+        })
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {

@@ -14,6 +14,7 @@
 mod authorise;
 mod cedar;
 mod cedar_files;
+mod context;
 mod entities;
 mod facts;
 mod folder;
@@ -21,6 +22,7 @@ mod lint;
 mod nesting;
 mod overrides;
 mod pattern;
+mod query;
 mod reader;
 mod reading;
 pub mod report;
@@ -58,6 +60,7 @@ pub use verdict::{CopyOffer, Decision, Denied, Verdict};
 
 use cedar::{Action, Finding, Rules};
 use folder::Folder;
+use reading::Given;
 use resource::{Kind, Record};
 use routes::{Copies, Subject};
 use table::Table;
@@ -181,11 +184,28 @@ impl PolicySet {
     }
 
     /// What the rules say, uncached.
-    fn judge(&self, principal: &Principal, action: Action, record: Option<&Arc<Record>>) -> Judged {
-        Judged::new(principal, record, self.find(principal, action, record))
+    fn judge(
+        &self,
+        principal: &Principal,
+        action: Action,
+        record: Option<&Arc<Record>>,
+        given: &[(Box<str>, Given)],
+    ) -> Judged {
+        Judged::new(
+            principal,
+            record,
+            self.find(principal, action, record, given),
+        )
     }
 
-    fn find(&self, principal: &Principal, action: Action, record: Option<&Arc<Record>>) -> Finding {
-        self.rules.judge(principal, action, record.map(|r| &**r))
+    fn find(
+        &self,
+        principal: &Principal,
+        action: Action,
+        record: Option<&Arc<Record>>,
+        given: &[(Box<str>, Given)],
+    ) -> Finding {
+        self.rules
+            .judge(principal, action, record.map(|r| &**r), given)
     }
 }

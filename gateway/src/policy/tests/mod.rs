@@ -10,3 +10,4 @@ mod reading;
 mod shipped;
 mod support;
 mod testing;
+mod values;

@@ -1,4 +1,6 @@
 //! A policy folder to write, an application to ask, and a store that only learns.
+//!
+//! This file is long because a store has many methods, and this one few answers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -81,8 +81,12 @@ fn tests_that_cannot_be_meant_are_faults() {
             "this [[test]] has no `expect`",
         ),
         (
-            "request = \"GET /\"\nexpect = \"deny\"\nbody = \"x\"",
-            "`body` is not built yet",
+            "request = \"GET /\"\nexpect = \"deny\"\nheaders = { \"a b\" = \"x\" }",
+            "`a b` is no header field",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nbody = 1",
+            "`body` is a string, not `integer`",
         ),
         (
             "request = \"GET /\"\nexpect = \"deny\"\nuser = \"x\"",

@@ -15,6 +15,8 @@ mod cluster;
 mod codes;
 mod commands;
 mod cookies;
+mod example;
+mod examples_json_server;
 mod framing;
 mod handover;
 mod house;

@@ -39,4 +39,5 @@ mod sms;
 mod standing;
 mod story;
 mod streams;
+mod table;
 mod tls;

@@ -4,6 +4,8 @@
 //! Normalisation follows RFC 3986, section 6.2.2, and refuses what two parsers could read in two
 //! ways instead of guessing: dot segments, empty segments, encoded separators, path parameters.
 
+pub mod query;
+
 use std::fmt;
 
 use http::Method;
@@ -171,6 +173,24 @@ impl Target {
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.path_and_query.query()
+    }
+
+    /// The target without the query fields of these names, as [`query::folded`] gives them; `None`
+    /// if it has none of them.
+    #[must_use]
+    pub fn without_fields(&self, names: &[String]) -> Option<Self> {
+        let left = query::without(self.query()?, names)?;
+        let mut text = self.path().to_owned();
+        if !left.is_empty() {
+            text.push('?');
+            text.push_str(&left);
+        }
+        // What is left of a target is one.
+        let path_and_query = PathAndQuery::try_from(text).ok()?;
+        Some(Self {
+            method: self.method.clone(),
+            path_and_query,
+        })
     }
 
     /// The one string that is judged and forwarded.

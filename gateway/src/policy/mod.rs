@@ -44,6 +44,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::UpstreamNames;
 use crate::config::fault::Fault;
 use crate::principal::Principal;
 use crate::target::Target;
@@ -97,12 +98,12 @@ impl PolicySet {
     /// # Errors
     ///
     /// Every fault of every file, warnings among them: nothing of a faulty set takes effect.
-    pub fn load(dir: &Path, upstreams: &[&str]) -> Result<Loaded, Vec<Fault>> {
+    pub fn load(dir: &Path, upstreams: &[UpstreamNames<'_>]) -> Result<Loaded, Vec<Fault>> {
         nesting::on_deep_stack(|| Self::load_here(dir, upstreams))
             .unwrap_or_else(|fault| Err(vec![fault]))
     }
 
-    fn load_here(dir: &Path, upstreams: &[&str]) -> Result<Loaded, Vec<Fault>> {
+    fn load_here(dir: &Path, upstreams: &[UpstreamNames<'_>]) -> Result<Loaded, Vec<Fault>> {
         let mut faults = Vec::new();
         let files = Folder::read(dir, &mut faults);
         let (set, mut found) = files.resolve(upstreams);

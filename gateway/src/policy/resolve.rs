@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::config::UpstreamNames;
+
 use super::cedar::{Action, Rules};
 use super::lint;
 use super::pattern::{Pattern, Segment};
@@ -24,7 +26,7 @@ pub(super) fn routes(
     namespaces: &Namespaces,
     resources: &Resources,
     rules: Option<&Rules>,
-    upstreams: &[&str],
+    upstreams: &[UpstreamNames<'_>],
     reader: &mut Reader<'_>,
 ) -> (Vec<Arc<Route>>, Table) {
     let mut resolver = Resolver {
@@ -76,7 +78,7 @@ struct Resolver<'w, 'r, 's> {
     resources: &'w Resources,
     namespaces: &'w Namespaces,
     rules: Option<&'w Rules>,
-    upstreams: &'w [&'w str],
+    upstreams: &'w [UpstreamNames<'w>],
     reader: &'r mut Reader<'s>,
     /// Which type is copied in which line.
     copies: BTreeMap<usize, usize>,
@@ -96,6 +98,7 @@ impl Resolver<'_, '_, '_> {
             }
         };
         let upstream = upstream(written.upstream.as_ref(), self.upstreams, self.reader);
+        let identity = self.identity(written);
         let hosts = self.hosts(&written.hosts);
         let reads = self.reads(written);
         let query = match &written.query {
@@ -123,6 +126,7 @@ impl Resolver<'_, '_, '_> {
             label: matches.get_ref().as_str().into(),
             action: action.into(),
             upstream,
+            identity,
             body_limit: written.body_limit,
             upgrades: written.websocket,
             pattern,
@@ -135,6 +139,36 @@ impl Resolver<'_, '_, '_> {
             learn: learn.into_iter().flatten().collect(),
             creates,
         })
+    }
+
+    /// The identity that the route's upstream is sent, if the route names one.
+    fn identity(&mut self, written: &WrittenRoute) -> Option<Arc<str>> {
+        let at = written.identity.as_ref()?;
+        let name = at.get_ref().as_str();
+        let named = written
+            .upstream
+            .as_ref()
+            .map(|text| text.get_ref().as_str());
+        let upstream = match named {
+            None => self.upstreams.first(),
+            // One that there is not was told where it stands.
+            Some(named) => Some(self.upstreams.iter().find(|one| one.name == named)?),
+        };
+        let (known, of) = upstream.map_or((&[][..], ""), |one| (&one.identities[..], one.name));
+        if written.public {
+            let message = "a public route names nobody: leave `identity` out";
+            self.reader.fault(at.span(), message);
+        }
+        if known.contains(&name) {
+            return Some(name.into());
+        }
+        let message = format!("the upstream `{of}` has no identity `{name}`");
+        let help = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "declare it with [[upstream.identity]] in the configuration".to_owned(),
+        };
+        self.reader.fault_with_help(at.span(), message, help);
+        None
     }
 
     fn subject(

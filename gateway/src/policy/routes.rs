@@ -28,6 +28,7 @@ pub struct Route {
     pub(super) label: Arc<str>,
     pub(super) action: Arc<str>,
     pub(super) upstream: Option<Arc<str>>,
+    pub(super) identity: Option<Arc<str>>,
     pub(super) body_limit: Option<u64>,
     pub(super) upgrades: bool,
     pub(super) pattern: Pattern,
@@ -127,6 +128,12 @@ impl Route {
         self.upstream.as_deref()
     }
 
+    /// How the upstream takes the identity here; `None` for its default.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
     /// Whether a WebSocket may open here.
     #[must_use]
     pub const fn upgrades(&self) -> bool {
@@ -143,6 +150,12 @@ impl Route {
     #[must_use]
     pub fn reads(&self) -> bool {
         !self.reads.is_empty()
+    }
+
+    /// Whether a header field is judged here.
+    #[must_use]
+    pub fn reads_header(&self, name: &HeaderName) -> bool {
+        self.reads.reads_header(name)
     }
 
     /// Whether the request's body must be read for that.

@@ -146,6 +146,11 @@ impl Reads {
         self.places().filter_map(Place::format)
     }
 
+    /// Whether a header field is read.
+    pub(super) fn reads_header(&self, name: &HeaderName) -> bool {
+        self.places().any(|place| place.is_in_header(name))
+    }
+
     /// Whether a body is read.
     pub(super) fn needs_body(&self) -> bool {
         self.formats().next().is_some()

@@ -41,7 +41,7 @@ pub(super) fn shipped() -> Arc<PolicySet> {
 }
 
 fn load(dir: &Path) -> Arc<PolicySet> {
-    match PolicySet::load(dir, &["projects", "other"]) {
+    match PolicySet::load(dir, &["projects".into(), "other".into()]) {
         Ok(loaded) => loaded.set,
         Err(faults) => panic!("{}", reports(&faults)),
     }
@@ -54,7 +54,7 @@ pub(super) fn reports(faults: &[Fault]) -> String {
 /// The faults of a folder as `file:line: message`.
 pub(super) fn faults(files: &[(&str, &str)]) -> Vec<String> {
     let dir = folder(files);
-    let Err(faults) = PolicySet::load(dir.path(), &["projects"]) else {
+    let Err(faults) = PolicySet::load(dir.path(), &["projects".into()]) else {
         return Vec::new();
     };
     let inside = format!("{}/", dir.path().display());

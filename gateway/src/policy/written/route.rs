@@ -14,6 +14,7 @@ pub(in crate::policy) struct WrittenRoute {
     pub(in crate::policy) public: bool,
     pub(in crate::policy) reason: Option<Text>,
     pub(in crate::policy) upstream: Option<Text>,
+    pub(in crate::policy) identity: Option<Text>,
     pub(in crate::policy) hosts: Vec<Text>,
     pub(in crate::policy) body_limit: Option<u64>,
     pub(in crate::policy) websocket: bool,
@@ -88,7 +89,6 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<WrittenRou
     let Some(first) = read_rest(&mut fields, matches.first()) else {
         return Vec::new();
     };
-    fields.later(&["identity"]);
     fields.finish();
     let others = matches.iter().skip(1).map(|matches| WrittenRoute {
         matches: matches.clone(),
@@ -140,6 +140,7 @@ fn read_rest(fields: &mut Fields<'_, '_, '_>, matches: Option<&Text>) -> Option<
         public: fields.flag("public"),
         reason: fields.text("reason"),
         upstream: fields.text("upstream"),
+        identity: fields.text("identity"),
         hosts: fields.texts("hosts"),
         body_limit: fields.size("body_limit"),
         websocket,

@@ -13,6 +13,7 @@ mod browser;
 mod cluster;
 mod codes;
 mod commands;
+mod facts;
 mod framing;
 mod house;
 mod identity;

@@ -6,6 +6,7 @@
 
 mod authenticate;
 mod authorise;
+mod database;
 mod forward;
 mod guard;
 mod headers;
@@ -35,6 +36,7 @@ use crate::session::Sessions;
 use crate::session::assertion::Keyring;
 use crate::upstream::Upstreams;
 pub use authorise::Permit;
+pub use database::FactsDatabase;
 pub use headers::HeaderPlan;
 use normalise::Normalised;
 pub use normalise::REFUSED;
@@ -51,6 +53,8 @@ pub struct Shared {
     pub policy: ArcSwap<PolicySet>,
     /// Facts and decisions, cached.
     pub authoriser: Authoriser,
+    /// The application's database, where policies may ask one.
+    pub facts_database: Option<FactsDatabase>,
     /// Who is logged in.
     pub sessions: Arc<Sessions>,
     /// Names for the pages that refuse.
@@ -134,10 +138,7 @@ impl Pipeline {
             shared.config.workers,
             &shared.metrics,
         )?);
-        let lookups = Arc::new(lookups::UpstreamLookups::new(
-            Arc::clone(&upstreams),
-            &shared,
-        ));
+        let lookups = Arc::new(lookups::Sources::new(Arc::clone(&upstreams), &shared));
         Some(Self {
             shared,
             upstreams,

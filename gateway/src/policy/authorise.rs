@@ -19,10 +19,12 @@ use crate::target::{Leniency, Target};
 
 use super::PolicySet;
 use super::cedar::Action;
+use super::climb::Chain;
 use super::facts::{Asker, FactsCache, FactsError};
 use super::resource::{Record, Resource};
 use super::routes::{Learn, MAX_IDENTIFIERS, Place, RouteMatch, Subject};
 use super::source::Lookups;
+use super::spelling::Spelled;
 use super::template::Pointed;
 use super::verdict::{self, Decision, Judged};
 
@@ -90,14 +92,15 @@ impl Authoriser {
             principal,
             lookups,
         };
-        let mut records = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (record, (resource, id)) in records.iter_mut().zip(named.iter().flatten()) {
-            *record = self.facts.find(asker, resource, id).await?;
-            if record.is_none() {
+        let mut chains = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
+        for (chain, (resource, id)) in chains.iter_mut().zip(named.iter().flatten()) {
+            *chain = self.facts.find(asker, resource, id).await?;
+            if chain.is_none() {
                 return Ok(self.hidden(set, Arc::new([resource.label(id)])));
             }
         }
-        let subjects = records.iter().flatten().map(Some);
+        // Of what lies in something that has facts too, every step must pass.
+        let subjects = chains.iter().flatten().flat_map(Chain::records).map(Some);
         Ok(verdict::decide(set, route, subjects, judge))
     }
 
@@ -106,16 +109,20 @@ impl Authoriser {
     /// kept; [`Authoriser::after_answer`] takes it back.
     pub async fn before_forward(
         &self,
-        _set: &Arc<PolicySet>,
+        set: &Arc<PolicySet>,
         matched: &RouteMatch,
         method: &Method,
     ) -> Unsettled {
         let matched = matched.route().changes(method).then(|| matched.clone());
+        let named = matched.iter().flat_map(RouteMatch::named);
+        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
+        let spelled = named.map(|(resource, id)| self.facts.spelled(set, resource, &id));
         let unsettled = Unsettled {
+            spelled: spelled.collect(),
             facts: Arc::clone(&self.facts),
             matched,
         };
-        unsettled.each(|facts, resource, id| facts.change(resource, id));
+        unsettled.each(FactsCache::change);
         unsettled
     }
 
@@ -141,10 +148,13 @@ impl Authoriser {
             && let Some((resource, id)) = matched.last_named()
             && resource.learns()
         {
-            let label = resource.label(&id);
-            let forgotten = self.store.forget_facts(&label).await;
-            forgotten.map_err(|error| unavailable(label, &error))?;
-            self.facts.drop_facts(resource, &id);
+            let spelled = self.facts.spelled(set, resource, &id);
+            for id in spelled.names(&id) {
+                let label = resource.label(id);
+                let forgotten = self.store.forget_facts(&label).await;
+                forgotten.map_err(|error| unavailable(label, &error))?;
+            }
+            self.facts.drop_facts(set, resource, &id);
         }
         let Some(learn) = &matched.route().learn else {
             return Ok(None);
@@ -169,7 +179,7 @@ impl Authoriser {
         id: &str,
     ) -> Result<(), FactsError> {
         // From before it was made, nobody may say that there is nothing.
-        self.facts.drop_facts(resource, id);
+        self.facts.drop_facts(asker.set, resource, id);
         match self.facts.find(asker, resource, id).await {
             // The caller sees nothing there: someone else's may be hidden from them.
             Ok(None) if resource.is_per_caller() => return Ok(()),
@@ -185,7 +195,7 @@ impl Authoriser {
         };
         let kept = self.store.learn_facts(&label, learned).await;
         kept.map_err(|error| unavailable(label, &error))?;
-        self.facts.drop_facts(resource, id);
+        self.facts.drop_facts(asker.set, resource, id);
         Ok(())
     }
 
@@ -250,27 +260,28 @@ pub struct Unsettled {
     facts: Arc<FactsCache>,
     /// `None` for what changes nothing, and once it is settled.
     matched: Option<RouteMatch>,
+    /// What each of its identifiers means.
+    spelled: Vec<Spelled>,
 }
 
 impl Unsettled {
     fn settle(mut self) {
-        self.each(|facts, resource, id| facts.settle(resource, id, true));
+        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, true));
         self.matched = None;
     }
 
-    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str)) {
+    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str, &Spelled)) {
         let named = self.matched.iter().flat_map(RouteMatch::named);
-        for (resource, id) in named {
-            if let Some(id) = id {
-                act(&self.facts, resource, &id);
-            }
+        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
+        for ((resource, id), spelled) in named.zip(&self.spelled) {
+            act(&self.facts, resource, &id, spelled);
         }
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.each(|facts, resource, id| facts.settle(resource, id, false));
+        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, false));
     }
 }
 

@@ -79,24 +79,29 @@ impl Authoriser {
         let Subject::Named(..) = &route.subject else {
             return Ok(verdict::decide(set, route, std::iter::once(None), judge));
         };
-        let mut named = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (slot, (resource, id)) in named.iter_mut().zip(matched.named()) {
-            let Some(id) = id else {
-                // No resource can be called so, and nobody is asked about it.
-                return Ok(self.hidden(set, Arc::new([])));
-            };
-            *slot = Some((resource, id));
+        // What was not read in full is not judged, and what no resource can be called is nobody's:
+        // no one is asked about it.
+        if !matched.is_read() || matched.named().any(|(_, id)| id.is_none()) {
+            return Ok(self.hidden(set, Arc::new([])));
         }
         let asker = Asker {
             set,
             principal,
             lookups,
         };
-        let mut chains = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (chain, (resource, id)) in chains.iter_mut().zip(named.iter().flatten()) {
-            *chain = self.facts.find(asker, resource, id).await?;
+        let mut few = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
+        let mut many = Vec::new();
+        let chains = if matched.count() <= MAX_IDENTIFIERS {
+            few.as_mut_slice()
+        } else {
+            many.resize_with(matched.count(), || None);
+            many.as_mut_slice()
+        };
+        for (chain, (resource, id)) in chains.iter_mut().zip(matched.named()) {
+            let id = id.unwrap_or_default();
+            *chain = self.facts.find(asker, resource, &id).await?;
             if chain.is_none() {
-                return Ok(self.hidden(set, Arc::new([resource.label(id)])));
+                return Ok(self.hidden(set, Arc::new([resource.label(&id)])));
             }
         }
         // Of what lies in something that has facts too, every step must pass.

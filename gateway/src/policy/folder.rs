@@ -136,8 +136,10 @@ impl Folder {
         }
         if let Some((source, written)) = &written {
             let mut reader = Reader::new(source);
+            let namespaces = resolve::namespaces(&written.namespaces);
             routes = Some(resolve::routes(
                 &written.routes,
+                &namespaces,
                 &resources,
                 rules.as_ref(),
                 upstreams,
@@ -163,6 +165,7 @@ impl Folder {
             table,
             rules,
             tests,
+            encoded_slashes: resources.values().flatten().any(|r| r.encoded_slash),
             digest: HEXLOWER.encode(&self.digest).into(),
             fingerprint: self.digest,
             table_key: table_key(

@@ -22,9 +22,11 @@ mod facts_key;
 mod folder;
 mod lint;
 mod nesting;
+mod overrides;
 mod pattern;
 mod pointer;
 mod reader;
+mod reading;
 pub mod report;
 mod resolve;
 mod resource;
@@ -51,6 +53,8 @@ use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
 pub use facts::FactsError;
+pub use overrides::Overrides;
+pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, LookupRows, Lookups, OwnerAs};
 pub use tests_file::TestReport;
@@ -111,6 +115,7 @@ pub struct PolicySet {
     table: Table,
     rules: Rules,
     tests: Vec<Test>,
+    encoded_slashes: bool,
     digest: Arc<str>,
     fingerprint: [u8; 32],
     table_key: u64,
@@ -165,6 +170,13 @@ impl PolicySet {
         let route = self.table.find(target.method(), target.path(), host)?;
         let route = self.routes.get(route)?;
         Some(RouteMatch::new(route, target))
+    }
+
+    /// Whether some resource's identifiers may hold an encoded slash: then targets may, and
+    /// [`RouteMatch::holds_slashes`] tells whether this one's stand where they may.
+    #[must_use]
+    pub const fn encoded_slashes(&self) -> bool {
+        self.encoded_slashes
     }
 
     /// Runs the set's own tests, on a thread of its own like [`PolicySet::load`].

@@ -113,6 +113,7 @@ impl<'w> Resolver<'w, '_, '_> {
                 Some(slug) => Some(slug?),
                 None => None,
             },
+            encoded_slash: written.encoded_slash,
             cache,
             // Nothing is believed longer than `cache`; and another company's facts as long as this.
             negative_cache: negative.min(cache),

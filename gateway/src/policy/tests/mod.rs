@@ -8,6 +8,7 @@ mod learner;
 mod learning;
 mod loading;
 mod nested;
+mod reading;
 mod shipped;
 mod sources;
 mod support;

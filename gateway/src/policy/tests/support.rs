@@ -16,7 +16,7 @@ use crate::config::fault::Fault;
 use crate::metrics::Metrics;
 use crate::policy::{
     Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, LookupRows, Lookups,
-    OwnerAs, PolicySet, RouteMatch, Unsettled,
+    OwnerAs, PolicySet, RouteMatch, Sent, Unsettled,
 };
 use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::target::Target;
@@ -178,6 +178,30 @@ impl House {
         let matched = matched(&self.set, line);
         let deciding = self.authoriser.decide(&self.set, who, &matched, &lookups);
         deciding.await
+    }
+
+    /// A request with a body of JSON.
+    pub(super) async fn read_and_decide(
+        &self,
+        who: &Arc<Principal>,
+        line: &str,
+        body: &str,
+    ) -> Decision {
+        let mut matched = matched(&self.set, line);
+        let headers = [(
+            http::header::CONTENT_TYPE,
+            "application/json".parse().unwrap(),
+        )];
+        let sent = Sent {
+            headers: &headers.into_iter().collect(),
+            scheme: "https",
+            authority: "localhost",
+            body: body.as_bytes(),
+        };
+        matched.read(sent).unwrap();
+        let lookups: Arc<dyn Lookups> = self.application.clone();
+        let deciding = self.authoriser.decide(&self.set, who, &matched, &lookups);
+        deciding.await.unwrap()
     }
 
     /// A request that is forwarded and answered.

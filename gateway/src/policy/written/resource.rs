@@ -10,6 +10,7 @@ pub(in crate::policy) struct WrittenResource {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) id: Option<Text>,
     pub(in crate::policy) slug: Option<Text>,
+    pub(in crate::policy) encoded_slash: bool,
     pub(in crate::policy) cache: Option<Duration>,
     pub(in crate::policy) negative_cache: Option<Duration>,
     pub(in crate::policy) facts: Option<Vec<WrittenSource>>,
@@ -99,12 +100,13 @@ fn read_resource(
         Some(parent) => Some(read_parents(fields.reader(), parent).unwrap_or_default()),
         None => None,
     };
-    fields.later(&["encoded_slash"]);
+    let encoded_slash = fields.flag("encoded_slash");
     fields.finish();
     Some(WrittenResource {
         name,
         id,
         slug,
+        encoded_slash,
         cache,
         negative_cache,
         facts,

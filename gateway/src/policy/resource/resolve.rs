@@ -88,10 +88,8 @@ struct Resolver<'w, 'r, 's> {
 impl<'w> Resolver<'w, '_, '_> {
     fn build(&mut self, name: &'w str, written: &'w WrittenResource) -> Option<Resource> {
         let identifier = self.expression(written.id.as_ref(), DEFAULT_IDENTIFIER);
-        let slug = match &written.slug {
-            Some(slug) => Some(self.expression(Some(slug), "")),
-            None => None,
-        };
+        let slug = written.slug.as_ref();
+        let slug = slug.map(|slug| self.expression(Some(slug), ""));
         let facts = self.facts(written.facts.as_deref().unwrap_or_default());
         let parents = match &written.parents {
             None => Some(Vec::new()),

@@ -1,4 +1,5 @@
 //! What a request names beyond its path: every reading of it is found, or it is refused.
+//! This file is long because every place that can name a resource is attacked in the same way.
 
 use http::HeaderMap;
 

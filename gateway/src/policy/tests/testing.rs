@@ -81,10 +81,6 @@ fn tests_that_cannot_be_meant_are_faults() {
             "this [[test]] has no `expect`",
         ),
         (
-            "request = \"GET /\"\nexpect = \"deny\"\nbody = \"x\"",
-            "`body` is not built yet",
-        ),
-        (
             "request = \"GET /\"\nexpect = \"deny\"\nuser = \"x\"",
             "has no key `user`",
         ),

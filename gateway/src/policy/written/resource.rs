@@ -95,11 +95,10 @@ fn read_resource(
             .map(|source| read_source(fields.reader(), source).unwrap_or(WrittenSource::Faulty))
             .collect()
     });
-    let parents = match fields.value("parent") {
-        // One that cannot be read is faulted; without it, the resource would be another.
-        Some(parent) => Some(read_parents(fields.reader(), parent).unwrap_or_default()),
-        None => None,
-    };
+    // One that cannot be read is faulted; without it, the resource would be another.
+    let parents = fields
+        .value("parent")
+        .map(|parent| read_parents(fields.reader(), parent).unwrap_or_default());
     let encoded_slash = fields.flag("encoded_slash");
     fields.finish();
     Some(WrittenResource {

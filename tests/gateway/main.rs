@@ -15,6 +15,7 @@ mod cluster;
 mod codes;
 mod commands;
 mod cookies;
+mod facts;
 mod framing;
 mod handover;
 mod house;

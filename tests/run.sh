@@ -145,12 +145,14 @@ install_cargo_tool() {
 # install_python_package NAME VERSION: into the environment where the tests look for it
 install_python_package() {
   local venv="$CARGO_TARGET_DIR/test-venv"
-  if ! "$venv/bin/pip" show "$1" 2>/dev/null | grep -qx "Version: $2"; then
+  # Not `pip` itself: in a folder that was moved it would still install into the old one.
+  local pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+  if ! "${pip[@]}" show "$1" 2>/dev/null | grep -qx "Version: $2"; then
     echo "installing $1 $2 from PyPI, into $venv"
-    [[ -x $venv/bin/pip ]] || python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "$1==$2"
+    "${pip[@]}" --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"
+    "${pip[@]}" install --quiet "$1==$2"
   fi
-  "$venv/bin/pip" show "$1" | grep '^Version:'
+  "${pip[@]}" show "$1" | grep '^Version:'
 }
 
 # install_from_npm FOLDER NAME: the versions and digests of what is fetched stand in its

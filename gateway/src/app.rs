@@ -4,6 +4,7 @@
 //! connections), one that writes the store, one the audit trail, one the access log, and the
 //! caller's runtime for ops and housekeeping.
 
+mod databases;
 mod keys;
 mod operations;
 mod reload;
@@ -29,7 +30,6 @@ use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
-use crate::directory::postgres::PostgresDirectory;
 use crate::listener;
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
@@ -40,6 +40,7 @@ use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
+pub(crate) use databases::examine_queries;
 use reload::Reloads;
 use workers::Workers;
 
@@ -135,7 +136,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let master = keys::master(&config)?;
     let audit = Audit::open(&config.audit.dir).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
-    let listed = open_directory(&config, loaded.people.take(), &clock).await?;
+    let listed = databases::open_directory(&config, loaded.people.take(), &clock).await?;
     let suspensions = Suspensions::open(Arc::clone(&store), listed)
         .await
         .map_err(other)?;
@@ -169,9 +170,11 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         metrics: metrics.clone(),
         config: &config,
     });
+    let facts_database = databases::open_facts(&config, &loaded.policy).await?;
     let shared = Arc::new(Shared {
         policy: ArcSwap::new(loaded.policy),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
+        facts_database,
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
         binder: crate::cookie::Binder::new(master.derive("application cookies")),
         own_pages: Arc::new(LoginPages(login.clone())),
@@ -442,32 +445,6 @@ impl Running {
             }
         }
     }
-}
-
-/// The directory that is configured. A database that does not answer is waited for by the
-/// requests that need it; a query that cannot be a directory keeps the gateway from starting.
-async fn open_directory(
-    config: &Config,
-    people: Option<FileDirectory>,
-    clock: &SharedClock,
-) -> Result<SharedDirectory, AppError> {
-    if let Some(people) = people {
-        return Ok(Arc::new(people));
-    }
-    let config::Directory::Postgres(settings) = &config.directory else {
-        return Err(other("the directory's file was not read"));
-    };
-    let directory = PostgresDirectory::open(settings, Arc::clone(clock))
-        .map_err(|fault| AppError::Faults(vec![fault]))?;
-    match directory.examine().await {
-        Err(faults) if faults.iter().all(Fault::is_warning) => {
-            for fault in faults {
-                tracing::warn!("{}", fault.one_line());
-            }
-        }
-        examined => examined.map_err(AppError::Faults)?,
-    }
-    Ok(Arc::new(directory))
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, AppError> {

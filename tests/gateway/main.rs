@@ -17,6 +17,8 @@ mod commands;
 mod cookies;
 mod example;
 mod examples_json_server;
+mod examples_radicale;
+mod facts;
 mod framing;
 mod handover;
 mod house;

@@ -4,7 +4,7 @@
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
-use crate::house::{House, KARI, NILS, OLA, status};
+use crate::house::{KARI, NILS, OLA, status};
 use crate::recorder::{Recorded, Recorder, ok};
 
 const ROUTES: &str = include_str!("table/routes.toml");

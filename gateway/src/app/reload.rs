@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::{Gateway, raised};
+use super::{Gateway, examine_queries, raised};
 use crate::admin::Check;
 use crate::audit::Record;
 use crate::clock::Timestamp;
@@ -199,7 +200,13 @@ pub(super) async fn all(gateway: &Arc<Gateway>) {
     }
     blocking(gateway, |gateway| {
         reload_certificates(gateway);
-        let policy = read_policy(&gateway.shared.config);
+        let config = &gateway.shared.config;
+        let policy = read_policy(config).and_then(|set| {
+            // On a thread where waiting blocks nobody.
+            let examined = Handle::current().block_on(examine_queries(config, &set));
+            let faulty = examined.iter().any(|fault| !fault.is_warning());
+            if faulty { Err(examined) } else { Ok(set) }
+        });
         let faults = policy
             .map(|set| gateway.shared.policy.store(set))
             .err()
@@ -298,7 +305,7 @@ fn watch_files(
 
     let is_policy = |path: &Path| {
         let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        matches!(kind, "toml" | "cedar" | "cedarschema")
+        matches!(kind, "toml" | "json" | "cedar" | "cedarschema")
             || path.file_name() == Some(OsStr::new("..data"))
     };
     let mut policies = watcher(changed.clone(), is_policy)?;

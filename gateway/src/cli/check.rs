@@ -13,6 +13,7 @@ use tokio::runtime::Builder;
 
 use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
+use crate::app;
 use crate::clock::{SystemClock, Timestamp};
 use crate::config::fault::Fault;
 use crate::config::{self, CertificateFiles, Config, Directory, Shield, SmsProvider};
@@ -122,9 +123,18 @@ fn policies(config: &Config) -> Vec<Fault> {
     match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
         Ok(loaded) => {
             let tests = loaded.set.run_tests();
-            [loaded.warnings, tests.warnings, tests.failures].concat()
+            let queries = queries(config, &loaded.set);
+            [loaded.warnings, tests.warnings, tests.failures, queries].concat()
         }
         Err(faults) => faults,
+    }
+}
+
+/// What a set asks of a database must run there. That it cannot be asked now is a warning.
+fn queries(config: &Config, set: &PolicySet) -> Vec<Fault> {
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(app::examine_queries(config, set)),
+        Err(error) => vec![Fault::new(error.to_string())],
     }
 }
 

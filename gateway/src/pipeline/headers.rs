@@ -22,18 +22,22 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Fields by which a client could tell an application who it is, where it comes from, or which
 /// request is meant: only the gateway may.
-const NEVER_FROM_OUTSIDE: [&str; 31] = [
+const NEVER_FROM_OUTSIDE: [&str; 38] = [
     "authorization",
     "cf-connecting-ip",
     "client-ip",
     "fastly-client-ip",
     "forwarded",
     "proxy",
+    "remote-addr",
     "remote-user",
     "request-id",
+    "script-name",
     "traceparent",
     "tracestate",
     "true-client-ip",
+    "x-auth-request-user",
+    "x-authenticated-user",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
@@ -49,9 +53,12 @@ const NEVER_FROM_OUTSIDE: [&str; 31] = [
     "x-original-url",
     "x-override-url",
     "x-real-ip",
+    "x-remote-addr",
     "x-remote-user",
     "x-request-id",
     "x-rewrite-url",
+    "x-scheme",
+    "x-script-name",
     "x-ssl-client-cert",
     "x-webauth-user",
 ];
@@ -250,6 +257,7 @@ mod tests {
             "x-forwarded-prefix",
             "forwarded",
             "x-original-url",
+            "x-script-name",
             "x_rewrite_url",
             "x-http-method-override",
             "authorization",

@@ -14,14 +14,18 @@
 mod authorise;
 mod cedar;
 mod cedar_files;
+mod climb;
+mod columns;
 mod context;
 mod entities;
 mod facts;
+mod facts_key;
 mod folder;
 mod lint;
 mod nesting;
 mod overrides;
 mod pattern;
+mod pointer;
 mod query;
 mod reader;
 mod reading;
@@ -31,6 +35,7 @@ mod resource;
 mod routes;
 mod slots;
 mod source;
+mod spelling;
 mod table;
 mod template;
 mod tests_file;
@@ -54,18 +59,49 @@ pub use facts::FactsError;
 pub use overrides::Overrides;
 pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
-pub use source::{LookupAnswer, LookupError, Lookups};
+pub use source::{LookupAnswer, LookupError, LookupRows, Lookups, OwnerAs};
 pub use tests_file::TestReport;
 pub use verdict::{CopyOffer, Decision, Denied, Verdict};
 
 use cedar::{Action, Finding, Rules};
 use folder::Folder;
 use reading::Given;
-use resource::{Kind, Record};
+use resource::{Asks, Kind, Query, Record, Resource};
 use routes::{Copies, Subject};
 use table::Table;
 use tests_file::Test;
 use verdict::Judged;
+
+/// A query of a set's facts.
+#[derive(Clone, Copy, Debug)]
+pub struct SetQuery<'s> {
+    query: &'s Query,
+    asks: Asks,
+}
+
+impl SetQuery<'_> {
+    /// The query, with one parameter.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.query.text
+    }
+
+    /// A fault at its place.
+    #[must_use]
+    pub fn fault(&self, message: &str) -> Fault {
+        self.query.source.fault(self.query.span.clone(), message)
+    }
+
+    /// Whether it yields what it should.
+    ///
+    /// # Errors
+    ///
+    /// What it should yield.
+    pub fn check(&self, columns: &[String]) -> Result<(), Fault> {
+        let read = columns::Columns::of(columns, self.asks);
+        read.map(drop).map_err(|message| self.fault(&message))
+    }
+}
 
 /// A loaded policy set with what is worth a look in it.
 #[derive(Clone, Debug)]
@@ -87,6 +123,8 @@ pub struct PolicySet {
     digest: Arc<str>,
     fingerprint: [u8; 32],
     table_key: u64,
+    /// The types of resources, by number.
+    resources: Vec<Option<Arc<Resource>>>,
     /// Which route copies a resource of which type.
     copies: BTreeMap<usize, Arc<Route>>,
 }
@@ -169,6 +207,19 @@ impl PolicySet {
     /// known facts known.
     const fn table_key(&self) -> u64 {
         self.table_key
+    }
+
+    /// Every query that the set's facts ask of the database.
+    pub fn queries(&self) -> impl Iterator<Item = SetQuery<'_>> {
+        let resources = self.resources.iter().flatten();
+        resources
+            .flat_map(|resource| resource.queries())
+            .map(|(query, asks)| SetQuery { query, asks })
+    }
+
+    /// A type of resources.
+    fn resource(&self, kind: Kind) -> Option<&Arc<Resource>> {
+        self.resources.get(kind.0)?.as_ref()
     }
 
     fn rule_names(&self) -> Vec<Arc<str>> {

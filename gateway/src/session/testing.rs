@@ -160,6 +160,10 @@ impl Directory for People {
         Ok(found)
     }
 
+    async fn by_login(&self, _: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        unreachable!("a session knows its user by identifier")
+    }
+
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }

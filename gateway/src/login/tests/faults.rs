@@ -120,6 +120,10 @@ impl Directory for Broken {
         Err(DirectoryError("broken".to_owned()))
     }
 
+    async fn by_login(&self, _: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        Err(DirectoryError("broken".to_owned()))
+    }
+
     fn generation(&self) -> u64 {
         0
     }

@@ -464,6 +464,7 @@ fn configuration(login: config::Login) -> Config {
         login,
         upstreams: vec![],
         policy: config::Policy {
+            database: None,
             dir: PathBuf::new(),
             require_proof: false,
         },

@@ -13,6 +13,7 @@ mod browser;
 mod cluster;
 mod codes;
 mod commands;
+mod drain;
 mod framing;
 mod house;
 mod identity;

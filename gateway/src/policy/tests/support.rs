@@ -22,9 +22,9 @@ use crate::policy::{
 use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::BearerHash;
 use crate::store::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
+    Store, StoreError, StoreResult, Whose,
 };
 use crate::target::Target;
 
@@ -400,6 +400,10 @@ impl Store for Learner {
         elsewhere()
     }
     async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        elsewhere()
+    }
+
+    async fn drafts(&self, _: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
         elsewhere()
     }
 

@@ -16,6 +16,7 @@ mod codes;
 mod commands;
 mod cookies;
 mod facts;
+mod drain;
 mod framing;
 mod handover;
 mod house;

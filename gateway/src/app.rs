@@ -7,7 +7,9 @@
 mod databases;
 mod keys;
 mod operations;
+mod readiness;
 mod reload;
+mod standing;
 mod workers;
 
 use std::net::SocketAddr;
@@ -20,9 +22,10 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::admin::socket::AdminSocket;
-use crate::admin::{self, Admin, Check};
+use crate::admin::{self, Admin};
 use crate::audit::{Audit, Record};
 use crate::body::Body;
 use crate::clock::{SharedClock, SystemClock, Timestamp};
@@ -362,57 +365,6 @@ impl Gateway {
             }
         }
     }
-
-    /// Every condition of being ready, with its reason.
-    async fn readiness(&self, stopping: bool) -> Vec<Check> {
-        let mut checks = self.reloads.checks();
-        let now = self.shared.clock.now();
-        let check = |name: &str, fault: Option<String>| Check {
-            name: name.to_owned(),
-            ok: fault.is_none(),
-            reason: fault,
-            optional: false,
-        };
-        let ended = self.reloads.ended_certificate(now);
-        checks.push(check(
-            "certificates",
-            ended.map(|name| format!("`{name}` is not valid now")),
-        ));
-        checks.push(check(
-            "store",
-            self.store
-                .ready()
-                .await
-                .err()
-                .map(|error| error.to_string()),
-        ));
-        checks.push(check(
-            "directory",
-            self.shared
-                .directory
-                .ready()
-                .await
-                .err()
-                .map(|error| error.to_string()),
-        ));
-        checks.push(check(
-            "running",
-            stopping.then(|| "the gateway is draining".to_owned()),
-        ));
-        let upstreams = workers::reachable(&self.shared).await;
-        let any = upstreams.iter().any(|(_, reachable)| *reachable);
-        checks.push(check(
-            "upstreams",
-            (!any).then(|| "no upstream can be reached".to_owned()),
-        ));
-        checks.extend(upstreams.into_iter().map(|(name, reachable)| Check {
-            name: format!("upstream:{name}"),
-            ok: reachable,
-            reason: (!reachable).then(|| "no endpoint takes a connection".to_owned()),
-            optional: true,
-        }));
-        checks
-    }
 }
 
 impl Running {
@@ -425,12 +377,16 @@ impl Running {
     /// Not ready from now on; lets every request finish, within the drain's deadline.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        if tokio::time::timeout(self.drain, self.workers.ended())
+        let end = Instant::now() + self.drain;
+        if tokio::time::timeout_at(end, self.workers.ended())
             .await
             .is_err()
         {
             tracing::warn!("some connections did not end within the drain's deadline");
         }
+        // What they asked for is owed to people as much as an answer is.
+        let rest = end.saturating_duration_since(Instant::now());
+        self.gateway.login.drain(rest).await;
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }

@@ -12,9 +12,9 @@ use crate::config::{Fleet, Window};
 use crate::principal::UserId;
 use crate::secret::BearerHash;
 use crate::store::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
+    Store, StoreError, StoreResult, Whose,
 };
 
 fn elsewhere<T>() -> StoreResult<T> {
@@ -102,6 +102,9 @@ impl Store for Learner {
         elsewhere()
     }
 
+    async fn drafts(&self, _: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
+        elsewhere()
+    }
     async fn charge_budgets(
         &self,
         _: Timestamp,

@@ -97,7 +97,7 @@ async fn what_only_the_gateway_may_tell_is_told_by_it() {
         "GET /echo HTTP/1.1\r\nHost: localhost:{}\r\nCookie: a=1; {cookie}; b=2\r\nX-Forwarded-For: 6.6.6.6\r\n\
          X-Forwarded-Host: evil\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Prefix: /evil\r\nForwarded: for=evil\r\n\
          X-Request-Id: evil\r\ntraceparent: evil\r\nX-Original-URL: /evil\r\nX-Rewrite-Url: /evil\r\n\
-         X-HTTP-Method-Override: DELETE\r\nAuthorization: Bearer evil\r\nX-Real-IP: evil\r\n\r\n",
+         X-HTTP-Method-Override: POST\r\nAuthorization: Bearer evil\r\nX-Real-IP: evil\r\n\r\n",
         house.port
     );
     let echo = body(&house.raw(request.as_bytes()).await);

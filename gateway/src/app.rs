@@ -4,9 +4,11 @@
 //! connections), one that writes the store, one the audit trail, one the access log, and the
 //! caller's runtime for ops and housekeeping.
 
+mod explain;
 mod keys;
 mod operations;
 mod reload;
+mod standing;
 mod workers;
 
 use std::net::SocketAddr;
@@ -34,13 +36,14 @@ use crate::listener;
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
-use crate::policy::{Authoriser, PolicySet};
+use crate::policy::Authoriser;
 use crate::secret::Key;
 use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use reload::Reloads;
+use standing::{Ready, Standing};
 use workers::Workers;
 
 /// Why the gateway cannot start.
@@ -170,7 +173,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         config: &config,
     });
     let shared = Arc::new(Shared {
-        policy: ArcSwap::new(loaded.policy),
+        policy: ArcSwap::new(Arc::clone(&loaded.policy.set)),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
         own_pages: Arc::new(LoginPages(login.clone())),
@@ -184,7 +187,10 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         config,
     });
     let gateway = Arc::new(Gateway {
-        reloads: Reloads::new(&shared.metrics),
+        reloads: Reloads::new(
+            &shared.metrics,
+            Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
+        ),
         suspensions,
         account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
@@ -199,7 +205,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
 struct Loaded {
     /// Who exists, where that is a file.
     people: Option<FileDirectory>,
-    policy: Arc<PolicySet>,
+    policy: Ready,
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
 }
 
@@ -212,7 +218,7 @@ impl Loaded {
                 .ok(),
             config::Directory::Postgres(_) => None,
         };
-        let policy = reload::read_policy(config)
+        let policy = standing::read(config, None)
             .map_err(|more| faults.extend(more))
             .ok();
         let certificates = reload::read_certificates(config)
@@ -257,6 +263,10 @@ impl Gateway {
                     let (gateway, stopping) = (Arc::clone(&gateway), *stopped.borrow());
                     Box::pin(async move { gateway.readiness(stopping).await })
                 })
+            },
+            policy: {
+                let gateway = Arc::clone(&self);
+                Arc::new(move || gateway.reloads.policy.told(gateway.shared.clock.now()))
             },
             outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
                 Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())

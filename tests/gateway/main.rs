@@ -21,6 +21,7 @@ mod mail;
 mod model;
 mod ops;
 mod pages;
+mod policies;
 mod postgres;
 mod provider;
 mod receipts;

@@ -19,7 +19,7 @@ use crate::config::{self, CertificateFiles, Config, Directory, Shield, SmsProvid
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::limit;
-use crate::policy::PolicySet;
+use crate::policy::{PolicySet, ProofSettings};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -117,15 +117,23 @@ fn database(settings: &config::Postgres) -> Vec<Fault> {
     })
 }
 
-/// A policy set must load whole, and decide its own examples as they say.
+/// A policy set must load whole, decide its own examples as they say, and hold its invariants.
 fn policies(config: &Config) -> Vec<Fault> {
-    match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
-        Ok(loaded) => {
-            let tests = loaded.set.run_tests();
-            [loaded.warnings, tests.warnings, tests.failures].concat()
-        }
-        Err(faults) => faults,
-    }
+    let loaded = match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
+        Ok(loaded) => loaded,
+        Err(faults) => return faults,
+    };
+    let tests = loaded.set.run_tests();
+    let proof = loaded.set.prove(&ProofSettings::of(&config.policy));
+    let (holes, doubts) = proof.judge(config.policy.require_proof);
+    [
+        loaded.warnings,
+        tests.warnings,
+        tests.failures,
+        doubts,
+        holes,
+    ]
+    .concat()
 }
 
 /// Files that are missing are the configuration's own faults: `config::load` has told of them.

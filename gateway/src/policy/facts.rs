@@ -145,6 +145,13 @@ impl FactsCache {
             })
     }
 
+    /// How old what is cached of a resource is.
+    pub(super) fn age(&self, asker: Asker<'_>, resource: &Resource, id: &str) -> Option<Duration> {
+        let now = self.clock.now();
+        let entry = self.believed(asker, resource, id, now)?;
+        Some(now.since(entry.begun.at()))
+    }
+
     /// Stops believing what is known of a resource, and of what lies in it.
     pub(super) fn drop_facts(&self, resource: &Resource, id: &str) {
         self.slots.drop_facts(resource, id);

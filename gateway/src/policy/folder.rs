@@ -13,7 +13,7 @@ use super::cedar::{Files, Rules};
 use super::reader::Reader;
 use super::resource::Resources;
 use super::routes::Route;
-use super::{PolicySet, resolve, resource, tests_file, written};
+use super::{PolicySet, lint, resolve, resource, tests_file, written};
 
 /// The files of a policy folder, as read.
 pub(super) struct Folder {
@@ -23,6 +23,8 @@ pub(super) struct Folder {
     invariants: Option<Source>,
     tests: Vec<Source>,
     digest: [u8; 32],
+    /// The same of those that a proof reads.
+    proof_key: [u8; 32],
 }
 
 impl Folder {
@@ -35,6 +37,7 @@ impl Folder {
             invariants: None,
             tests: Vec::new(),
             digest: [0; 32],
+            proof_key: [0; 32],
         };
         let names = match list(dir, faults) {
             Ok(names) => names,
@@ -44,6 +47,7 @@ impl Folder {
             }
         };
         let mut sum = Context::new(&SHA256);
+        let mut proved = Context::new(&SHA256);
         for name in &names {
             let whole = dir.join(name);
             let text = name.to_string_lossy();
@@ -72,6 +76,10 @@ impl Folder {
             for part in [text.as_bytes(), source.text().as_bytes()] {
                 sum.update(&(part.len() as u64).to_be_bytes());
                 sum.update(part);
+                if !text.ends_with(".toml") {
+                    proved.update(&(part.len() as u64).to_be_bytes());
+                    proved.update(part);
+                }
             }
             match &*text {
                 "routes.toml" => folder.routes = Some(source),
@@ -82,6 +90,7 @@ impl Folder {
             }
         }
         folder.digest.copy_from_slice(sum.finish().as_ref());
+        folder.proof_key.copy_from_slice(proved.finish().as_ref());
         for (name, there) in [
             ("routes.toml", folder.routes.is_some()),
             ("schema.cedarschema", folder.schema.is_some()),
@@ -114,6 +123,7 @@ impl Folder {
             faults.append(&mut found);
             let mut reader = Reader::new(source);
             resources = resource::resolve(&read.resources, upstreams, &mut reader);
+            lint::resources(&read.resources, &mut reader);
             faults.append(&mut reader.into_faults());
             written = (!broken_syntax).then_some((source, read));
         }
@@ -124,6 +134,9 @@ impl Folder {
                 invariants: self.invariants.as_ref(),
             };
             rules = Rules::load(&files, &resources, &mut faults);
+            if let Some(rules) = &rules {
+                lint::rules(rules, &mut faults);
+            }
         }
         if let Some((source, written)) = &written {
             let mut reader = Reader::new(source);
@@ -156,6 +169,7 @@ impl Folder {
             tests,
             digest: HEXLOWER.encode(&self.digest).into(),
             fingerprint: self.digest,
+            proof_key: self.proof_key,
             table_key: self.routes.as_ref().map_or(0, table_key),
         };
         (Some(set), faults)

@@ -15,11 +15,13 @@ mod authorise;
 mod cedar;
 mod cedar_files;
 mod entities;
+mod explain;
 mod facts;
 mod folder;
 mod lint;
 mod nesting;
 mod pattern;
+mod proof;
 mod reader;
 pub mod report;
 mod resolve;
@@ -45,7 +47,9 @@ use crate::principal::Principal;
 use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
+pub use explain::{ExplainedResource, ExplainedRoute, Explanation};
 pub use facts::FactsError;
+pub use proof::{Outcome, Proof, ProofSettings};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};
 pub use tests_file::TestReport;
@@ -77,6 +81,7 @@ pub struct PolicySet {
     tests: Vec<Test>,
     digest: Arc<str>,
     fingerprint: [u8; 32],
+    proof_key: [u8; 32],
     table_key: u64,
     /// Which route copies a resource of which type.
     copies: BTreeMap<usize, Arc<Route>>,
@@ -136,8 +141,22 @@ impl PolicySet {
         nesting::on_deep_stack(run).unwrap_or_else(|fault| TestReport {
             count: self.tests.len(),
             failures: vec![fault],
-            warnings: Vec::new(),
+            ..TestReport::default()
         })
+    }
+
+    /// Proves that no request whatever is both allowed and a hole, on a thread of its own, with a
+    /// solver in a process of its own; blocks meanwhile.
+    #[must_use]
+    pub fn prove(&self, settings: &ProofSettings) -> Proof {
+        let prove = || proof::prove(&self.rules, settings);
+        nesting::on_deep_stack(prove).unwrap_or_else(|fault| Proof::ended_early(fault))
+    }
+
+    /// Names what a proof is about: schema, rules and invariants.
+    #[must_use]
+    pub const fn proof_key(&self) -> &[u8; 32] {
+        &self.proof_key
     }
 
     fn shared_digest(&self) -> Arc<str> {
@@ -157,6 +176,11 @@ impl PolicySet {
 
     fn rule_names(&self) -> Vec<Arc<str>> {
         self.rules.rule_names()
+    }
+
+    /// A fault at a rule's place.
+    fn rule_fault(&self, rule: &str, message: String) -> Fault {
+        self.rules.fault_at(rule, message)
     }
 
     fn copies_of(&self, kind: Kind) -> Option<(Action, &Copies)> {

@@ -47,6 +47,13 @@ pub(super) struct Begun {
     at: Timestamp,
 }
 
+impl Begun {
+    /// The moment.
+    pub(super) const fn at(self) -> Timestamp {
+        self.at
+    }
+}
+
 impl Slots {
     pub(super) fn new() -> Self {
         Self {

@@ -21,8 +21,12 @@ pub struct TestReport {
     pub count: usize,
     /// Those that failed: where each stands, and what was decided instead.
     pub failures: Vec<Fault>,
-    /// Rules and routes that no test touches.
+    /// Rules and routes that no test touches, each at its place.
     pub warnings: Vec<Fault>,
+    /// How many rules decided a test, and how many there are.
+    pub rules: (usize, usize),
+    /// How many routes a test took, and how many there are.
+    pub routes: (usize, usize),
 }
 
 impl TestReport {
@@ -82,22 +86,37 @@ pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
     for test in tests {
         let matched = set.route(&test.target, &test.host);
         if let Some(matched) = &matched {
-            routes.insert(matched.route().label().to_owned());
+            routes.insert(Arc::as_ptr(matched.route()));
         }
-        let decision = matched.map(|matched| test.decide(set, &matched, &mut touched));
-        report.failures.extend(test.check(decision.as_ref()));
+        let decision = matched
+            .as_ref()
+            .map(|matched| test.decide(set, matched, &mut touched));
+        let failure = test.check(decision.as_ref());
+        report.failures.extend(match (failure, &matched) {
+            (Some(failure), Some(matched)) => {
+                let route = matched.route();
+                let help = format!("it takes the route `{}`, {}", route.label(), route.name());
+                Some(failure.help(help))
+            }
+            (failure, _) => failure,
+        });
     }
-    for rule in set.rule_names() {
-        if !touched.contains(&rule) {
-            let message = format!("no test is decided by `{rule}`");
-            report.warnings.push(Fault::new(message).warning());
-        }
+    let rules = set.rule_names();
+    report.rules = (rules.len(), rules.len());
+    for rule in rules.iter().filter(|rule| !touched.contains(*rule)) {
+        report.rules.0 -= 1;
+        let fault = set.rule_fault(rule, format!("no test is decided by `{rule}`"));
+        report.warnings.push(fault.warning());
     }
+    report.routes = (set.routes().len(), set.routes().len());
     for route in set.routes() {
-        if !routes.contains(route.label()) {
-            let message = format!("no test takes the route `{}`", route.label());
-            report.warnings.push(Fault::new(message).warning());
+        if routes.contains(&Arc::as_ptr(route)) {
+            continue;
         }
+        report.routes.0 -= 1;
+        let message = format!("no test takes the route `{}`", route.label());
+        let (source, span) = route.place();
+        report.warnings.push(source.fault(span, message).warning());
     }
     report
 }
@@ -206,14 +225,17 @@ fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) 
     fields.later(&["body", "content_type"]);
     let allow = expect.and_then(|expect| read_expect(&mut fields, &expect));
     let source = fields.reader().source().clone();
-    let request = request?;
-    let target = Target::from_line(request.get_ref())
-        .map_err(|error| {
-            let message = format!("`{}` is no request: {error}", request.get_ref());
-            fields.reader().fault(request.span(), message);
-        })
-        .ok();
+    let target = request.as_ref().and_then(|request| {
+        let error = match Target::from_line(request.get_ref()) {
+            Ok(target) => return Some(target),
+            Err(error) => error,
+        };
+        let message = format!("`{}` is no request: {error}", request.get_ref());
+        fields.reader().fault(request.span(), message);
+        None
+    });
     fields.finish();
+    let request = request?;
     Some(Test {
         source,
         span: request.span(),

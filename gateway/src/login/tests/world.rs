@@ -466,6 +466,8 @@ fn configuration(login: config::Login) -> Config {
         policy: config::Policy {
             dir: PathBuf::new(),
             require_proof: false,
+            solver: "cvc5".into(),
+            prove_timeout: Duration::from_secs(60),
         },
         admin: config::Admin {
             bind: (Ipv4Addr::LOCALHOST, 0).into(),

@@ -6,6 +6,8 @@ mod facts;
 mod folders;
 mod learning;
 mod loading;
+mod mistakes;
+mod proofs;
 mod shipped;
 mod support;
 mod testing;

@@ -6,6 +6,7 @@
 
 mod explain;
 mod keys;
+mod loaded;
 mod operations;
 mod reload;
 mod standing;
@@ -42,8 +43,9 @@ use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
+use loaded::Loaded;
 use reload::Reloads;
-use standing::{Ready, Standing};
+use standing::Standing;
 use workers::Workers;
 
 /// Why the gateway cannot start.
@@ -199,49 +201,6 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         shared,
     });
     gateway.begin(sockets, admin_socket, carriers.outbox).await
-}
-
-/// What must be without fault before anything starts.
-struct Loaded {
-    /// Who exists, where that is a file.
-    people: Option<FileDirectory>,
-    policy: Ready,
-    certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
-}
-
-impl Loaded {
-    fn read(config: &Config) -> Result<Self, AppError> {
-        let mut faults = Vec::new();
-        let people = match &config.directory {
-            config::Directory::File { path } => FileDirectory::load(path)
-                .map_err(|more| faults.extend(more))
-                .ok(),
-            config::Directory::Postgres(_) => None,
-        };
-        let policy = standing::read(config, None)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        let certificates = reload::read_certificates(config)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        match (policy, certificates) {
-            (Some(policy), Some(pairs)) if faults.is_empty() => Ok(Self {
-                people,
-                policy,
-                certificates: pairs
-                    .iter()
-                    .filter_map(|(name, pairs)| {
-                        let (first, others) = pairs.split_first()?;
-                        Some((
-                            name.clone(),
-                            Arc::new(listener::tls::Certificates::new(first, others)),
-                        ))
-                    })
-                    .collect(),
-            }),
-            _ => Err(AppError::Faults(faults)),
-        }
-    }
 }
 
 impl Gateway {

@@ -106,6 +106,15 @@ impl Target {
     ///
     /// [`TargetError`], as [`Target::parse`]; [`TargetError::Form`] for a text of another shape.
     pub fn from_line(line: &str) -> Result<Self, TargetError> {
+        Self::from_line_with(line, Leniency::default())
+    }
+
+    /// [`Target::from_line`] with what an upstream permits beyond.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn from_line_with(line: &str, leniency: Leniency) -> Result<Self, TargetError> {
         let (method, path) = line.trim().split_once(' ').ok_or(TargetError::Form)?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| TargetError::Form)?;
         let path = path.trim();
@@ -113,7 +122,16 @@ impl Target {
             return Err(TargetError::Character);
         }
         let received = PathAndQuery::try_from(path).map_err(|_| TargetError::Character)?;
-        Self::parse(method, &received, Leniency::default())
+        Self::parse(method, &received, leniency)
+    }
+
+    /// The same under another method.
+    #[must_use]
+    pub fn with_method(&self, method: Method) -> Self {
+        Self {
+            method,
+            path_and_query: self.path_and_query.clone(),
+        }
     }
 
     /// The method.

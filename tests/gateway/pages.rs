@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use crate::browser::{Driven, fill, path, submit};
 use crate::house::{House, KARI, NILS, OLA, repository};
 
-const SEND: &str = "form:last-of-type button[type=submit]";
-const GO_ON: &str = "form button[type=submit]";
+pub(crate) const SEND: &str = "form:last-of-type button[type=submit]";
+pub(crate) const GO_ON: &str = "form button[type=submit]";
 
 #[tokio::test]
 async fn every_page_in_english_is_accessible_and_fits() {
@@ -248,7 +248,7 @@ async fn comes_to(browser: &Client, expected: &str) {
     panic!("at {} instead of {expected}", path(browser).await);
 }
 
-async fn present(browser: &Client, what: &str) -> bool {
+pub(crate) async fn present(browser: &Client, what: &str) -> bool {
     !browser
         .find_all(Locator::Css(what))
         .await
@@ -256,7 +256,7 @@ async fn present(browser: &Client, what: &str) -> bool {
         .is_empty()
 }
 
-async fn status(browser: &Client) -> Value {
+pub(crate) async fn status(browser: &Client) -> Value {
     let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
     browser.execute(script, vec![]).await.unwrap()
 }
@@ -271,7 +271,7 @@ async fn another(house: &House, email: &str) -> &'static str {
 }
 
 /// Looks at the page that a browser shows.
-struct Looking<'a> {
+pub(crate) struct Looking<'a> {
     browser: &'a Client,
     language: &'static str,
     axe: String,
@@ -279,7 +279,7 @@ struct Looking<'a> {
 }
 
 impl<'a> Looking<'a> {
-    fn new(browser: &'a Client, language: &'static str) -> Self {
+    pub(crate) fn new(browser: &'a Client, language: &'static str) -> Self {
         let axe = repository().join("tests/axe/node_modules/axe-core/axe.min.js");
         let axe = fs::read_to_string(&axe).unwrap_or_else(|error| {
             panic!("{}: {error}; tests/run.sh installs it", axe.display());
@@ -294,7 +294,7 @@ impl<'a> Looking<'a> {
         }
     }
 
-    async fn at(&self, name: &str) {
+    pub(crate) async fn at(&self, name: &str) {
         let html = self.browser.find(Locator::Css("html")).await.unwrap();
         let tongue = html.attr("lang").await.unwrap();
         assert_eq!(tongue.as_deref(), Some(self.language), "{name}");

@@ -193,6 +193,18 @@ async fn a_request_is_explained_step_by_step() {
     );
     let told = explain(NILS, "GET /projects/1").await;
     assert!(told.contains("verdict   deny (404), by default"), "{told}");
+    let field = "X-HTTP-Method-Override: DELETE";
+    let words = [
+        "explain",
+        "--user",
+        OLA,
+        "--header",
+        field,
+        "GET /projects/1",
+    ];
+    let (_, told, _) = policy(&house, &words).await;
+    assert!(told.contains("action `write`, judged as DELETE"), "{told}");
+    assert!(told.contains("verdict   deny (403), by default"), "{told}");
     let told = explain(KARI, "GET /nowhere").await;
     assert!(told.contains("route     none matches"), "{told}");
     let (code, out, _) = policy(

@@ -79,6 +79,12 @@ pub struct Asked {
     pub request: String,
     /// The host that it would name; the public URL's without one.
     pub host: Option<String>,
+    /// Its header fields, as `Name: value`.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Its body.
+    #[serde(default)]
+    pub body: String,
 }
 
 /// Sessions, listed.

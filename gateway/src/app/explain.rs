@@ -1,13 +1,17 @@
 //! `portvakt policy explain`: how the running gateway would decide over a request.
 
+use std::fmt::Display;
 use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
 
 use super::Gateway;
 use super::operations::{Outcome, unavailable};
 use crate::admin::operations::{Asked, OperationError};
 use crate::pipeline::Pipeline;
-use crate::policy::Explanation;
-use crate::target::Target;
+use crate::policy::{Described, Explanation};
+use crate::target::{Leniency, Target};
 
 impl Gateway {
     /// Asks for facts as a request would, over connections of its own.
@@ -16,23 +20,55 @@ impl Gateway {
         let (mut command, person) = self.about_user(event, by, &asked.email).await?;
         command.about = Some(asked.request.clone());
         self.begun(&command).await?;
-        let target = Target::from_line(&asked.request).map_err(|error| {
-            OperationError::Unknown(format!("`{}` is no request: {error}", asked.request))
-        })?;
         let shared = &self.shared;
-        let pipeline = Pipeline::new(Arc::clone(shared));
-        let lookups = pipeline
+        let set = shared.policy.load_full();
+        let upstreams = &shared.config.upstreams;
+        let leniency = Leniency {
+            merge_slashes: upstreams.iter().all(|upstream| upstream.merge_slashes),
+            encoded_slash: set.encoded_slashes(),
+        };
+        let target = Target::from_line_with(&asked.request, leniency)
+            .map_err(|error| unknown(&asked.request, "request", &error))?;
+        let headers = headers(&asked.headers)?;
+        let lookups = Pipeline::new(Arc::clone(shared))
             .map(|pipeline| pipeline.lookups())
             .ok_or_else(|| unavailable("there is no upstream to ask for facts"))?;
-        let host = asked
-            .host
-            .unwrap_or_else(|| shared.config.public_url.host.clone());
-        let (set, principal) = (
-            shared.policy.load_full(),
-            Arc::new(person.principal.clone()),
-        );
-        let about = (&target, host.as_str());
-        let explaining = shared.authoriser.explain(&set, &principal, about, &lookups);
+        let host = asked.host.as_ref();
+        let host = host.unwrap_or(&shared.config.public_url.host);
+        let declared = |name: Option<&str>| {
+            let mut named = upstreams.iter();
+            let named = named.find(|upstream| name.is_none_or(|name| upstream.name == name));
+            named
+                .map(|upstream| upstream.method_override)
+                .unwrap_or_default()
+        };
+        let described = Described {
+            target: &target,
+            host,
+            headers: &headers,
+            body: asked.body.as_bytes(),
+            declared: &declared,
+        };
+        let principal = Arc::new(person.principal.clone());
+        let explaining = shared
+            .authoriser
+            .explain(&set, &principal, described, &lookups);
         Ok(explaining.await)
     }
+}
+
+/// Fields as `Name: value`.
+fn headers(lines: &[String]) -> Outcome<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let name = HeaderName::try_from(name.trim()).map_err(|e| unknown(line, "field", &e))?;
+        let value = HeaderValue::try_from(value.trim()).map_err(|e| unknown(line, "field", &e))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn unknown(text: &str, what: &str, error: &dyn Display) -> OperationError {
+    OperationError::Unknown(format!("`{text}` is no {what}: {error}"))
 }

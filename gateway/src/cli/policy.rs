@@ -50,6 +50,15 @@ pub(super) struct ExplainArgs {
     /// The host that it would name; default the public URL's
     #[arg(long, value_name = "NAME", requires = "user")]
     host: Option<String>,
+    /// A header field that it would have, such as 'Destination: /projects/2'; may come again
+    #[arg(long = "header", value_name = "FIELD", requires = "user")]
+    headers: Vec<String>,
+    /// The type of its body, such as application/json
+    #[arg(long, value_name = "TYPE", requires = "user")]
+    content_type: Option<String>,
+    /// Its body
+    #[arg(long, value_name = "TEXT", requires = "user")]
+    body: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -119,10 +128,14 @@ fn explain(args: &ExplainArgs) -> ExitCode {
         }
         return recall(args);
     };
+    let content_type = args.content_type.as_ref();
+    let content_type = content_type.map(|kind| format!("Content-Type: {kind}"));
     let asked = Asked {
         email: email.clone(),
         request: args.request.clone(),
         host: args.host.as_ref().map(|host| host.to_ascii_lowercase()),
+        headers: args.headers.iter().cloned().chain(content_type).collect(),
+        body: args.body.clone().unwrap_or_default(),
     };
     ask(
         &args.config,

@@ -360,6 +360,8 @@ pub struct Upstream {
     pub headers: Vec<HeaderTemplate>,
     /// Whether runs of `/` are merged instead of refused.
     pub merge_slashes: bool,
+    /// Where it reads a method that overrides the request's.
+    pub method_override: MethodOverride,
     /// For a connection to stand; default 3 s.
     pub connect_timeout: Duration,
     /// From the request's end to the response's head; default 30 s.
@@ -370,6 +372,17 @@ pub struct Upstream {
     pub keep_idle: usize,
     /// Requests under way at once, over all workers; default 1,024; beyond: `503`.
     pub concurrency: usize,
+}
+
+/// Where an application reads a field `_method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MethodOverride {
+    /// In the query.
+    pub query: bool,
+    /// In a form.
+    pub form: bool,
+    /// In a form in parts.
+    pub multipart: bool,
 }
 
 /// One address of an upstream.

@@ -294,6 +294,9 @@ pub struct Upstream {
     pub headers: Option<BTreeMap<At<String>, Hidden>>,
     /// Whether runs of `/` in a path are merged into one instead of refused. Default: `false`.
     pub merge_slashes: Option<At<bool>>,
+    /// Where the application reads a field `_method` that overrides the method, besides the header
+    /// fields that do, which are always judged: `query`, `form`, `multipart`. Default: nowhere.
+    pub method_override: Option<At<Vec<At<String>>>>,
     /// For a connection to stand. Default: `3s`.
     #[schemars(extend("pattern" = DURATION))]
     pub connect_timeout: Option<At<String>>,

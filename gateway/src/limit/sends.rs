@@ -11,7 +11,8 @@ use crate::store::{AccountKey, BudgetKey, Charge, Charging, Lane};
 /// Which of an account's budgets; `user unlock` frees all of them.
 const TO_UNKNOWN: u8 = 0;
 const TO_KNOWN: u8 = 1;
-const MAILS: u8 = 2;
+const MAILS_TO_UNKNOWN: u8 = 2;
+const MAILS_TO_KNOWN: u8 = 3;
 
 /// Makes drafts on the budgets of sends.
 #[derive(Debug)]
@@ -119,11 +120,16 @@ impl Sending {
         drafts
     }
 
-    /// What a mail with a link draws on; it is only ever sent for an unknown device.
+    /// What a mail to an account draws on: as many again as its messages.
     #[must_use]
-    pub fn mail(&self, account: AccountKey, client: IpAddr, real: bool) -> Vec<Charge> {
+    pub fn mail(&self, account: AccountKey, lane: Lane, client: IpAddr, real: bool) -> Vec<Charge> {
+        if lane != Lane::Unknown {
+            let windows = &self.sends.known_device;
+            return vec![of_account(account, MAILS_TO_KNOWN, windows, !real)];
+        }
+        let windows = &self.sends.unknown_device;
         vec![
-            of_account(account, MAILS, &self.sends.unknown_device, !real),
+            of_account(account, MAILS_TO_UNKNOWN, windows, !real),
             self.of_client(b"messages", client, &self.sends.address),
         ]
     }

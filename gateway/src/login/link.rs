@@ -23,7 +23,7 @@ use crate::config;
 use crate::pages::{self, LinkForm};
 use crate::principal::EmailAddress;
 use crate::secret::{self, BearerHash, BearerId};
-use crate::store::{AccountKey, Gate, LinkHash};
+use crate::store::{AccountKey, Gate, Lane, LinkHash};
 
 /// How long a link works.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
@@ -86,15 +86,17 @@ impl Desk {
         }
     }
 
-    /// Charges a mail with a link, to nobody as to someone.
+    /// Charges a mail, to nobody as to someone.
     pub(super) async fn clear_mail(
         &self,
         now: Timestamp,
         visit: &Visit,
         account: AccountKey,
+        lane: Lane,
         real: bool,
     ) -> Result<(), Refused> {
-        let asked = self.sending.mail(account, visit.client.address, real);
+        let client = visit.client.address;
+        let asked = self.sending.mail(account, lane, client, real);
         self.charge(now, &asked, &[]).await?;
         Ok(())
     }

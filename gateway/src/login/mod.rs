@@ -16,6 +16,7 @@ mod delivery;
 mod email;
 mod landing;
 mod link;
+mod notice;
 mod opening;
 mod refused;
 mod sending;

@@ -31,6 +31,7 @@ pub(super) async fn forward(
         upstream,
         set,
         matched,
+        also,
         session,
         ending,
         upgrade,
@@ -44,6 +45,13 @@ pub(super) async fn forward(
         .authoriser
         .before_forward(&set, &matched, &method)
         .await;
+    let mut unsettled_too = Vec::new();
+    for matched in &also {
+        let before = shared
+            .authoriser
+            .before_forward(&set, matched, matched.method());
+        unsettled_too.push(before.await);
+    }
     let sent = Instant::now();
     let answered = upstream.send(request).await;
     seen.upstream_time = sent.elapsed();
@@ -107,6 +115,20 @@ pub(super) async fn forward(
             (body, None)
         };
     if let Some(session) = &session {
+        for (matched, unsettled) in also.iter().zip(unsettled_too) {
+            let answer = Answer {
+                status: head.status,
+                headers: &head.headers,
+                body: seen_body.as_deref(),
+            };
+            let principal = session.principal();
+            let after = shared
+                .authoriser
+                .after_answer(&set, matched, principal, lookups, unsettled, answer);
+            if let Err(error) = after.await {
+                tracing::warn!(%error, "nothing was learned from an answer");
+            }
+        }
         let learned = shared
             .authoriser
             .after_answer(

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Version};
 use ipnet::IpNet;
 
@@ -12,7 +13,7 @@ use crate::body::Body;
 use crate::client::{self, Client, RequestId};
 use crate::config::{Config, PublicUrl};
 use crate::cookie;
-use crate::target::{self, Leniency, Target};
+use crate::target::{self, Leniency, Target, TargetError};
 
 /// The method of a request that stands for one that was refused before HTTP was read: its path says
 /// why. A client that sends it itself gets the refusal that it asks for.
@@ -68,9 +69,14 @@ impl Normalised {
         self.request
     }
 
-    /// Another site's page may neither change anything nor open a socket.
-    pub(super) fn refuse_cross_site(&self, config: &Config) -> Result<(), Refusal> {
-        let matters = self.upgrade || !self.target.is_safe();
+    /// Another site's page may neither change anything nor open a socket; `overridden` if the request
+    /// may be taken for one that changes something.
+    pub(super) fn refuse_cross_site(
+        &self,
+        config: &Config,
+        overridden: bool,
+    ) -> Result<(), Refusal> {
+        let matters = overridden || self.upgrade || !self.target.is_safe();
         let own = config.public_url.origin();
         if matters && client::is_cross_site(self.request.headers(), &own, &config.allowed_origins) {
             return Err(Refusal::CrossSite);
@@ -137,7 +143,7 @@ pub(super) fn normalise(
             .all(|upstream| upstream.merge_slashes),
         encoded_slash: false,
     };
-    let target = Target::parse(request.method().clone(), received, leniency)?;
+    let target = parse_target(shared, request.method(), received, leniency)?;
     let told = Told::read(&peer, request.headers(), &config.public_url)?;
     if told.scheme != config.public_url.scheme {
         return Err(Refusal::Unencrypted);
@@ -159,6 +165,29 @@ pub(super) fn normalise(
         hold: peer.hold,
         request,
     })
+}
+
+/// The target in its one form. Where some resource's identifiers may hold an encoded slash, it may
+/// stand; the route that the target matches tells whether it stands in such a one.
+fn parse_target(
+    shared: &Shared,
+    method: &Method,
+    received: &PathAndQuery,
+    leniency: Leniency,
+) -> Result<Target, TargetError> {
+    let strict = Target::parse(method.clone(), received, leniency);
+    if strict != Err(TargetError::Separator) || !shared.policy.load().encoded_slashes() {
+        return strict;
+    }
+    let lenient = Leniency {
+        encoded_slash: true,
+        ..leniency
+    };
+    let target = Target::parse(method.clone(), received, lenient)?;
+    if target.path().starts_with(&shared.config.prefix) {
+        return strict;
+    }
+    Ok(target)
 }
 
 /// What the connection's other end, if it is trusted, tells of the client behind it.

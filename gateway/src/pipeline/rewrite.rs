@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
 
+use super::authorise::Parts;
 use super::guard::{Ending, Guarded};
 use super::normalise::Normalised;
 use super::{Hold, Permit, Refusal, Shared};
@@ -27,6 +28,8 @@ pub(super) struct Outgoing {
     pub(super) upstream: Arc<Upstream>,
     pub(super) set: Arc<PolicySet>,
     pub(super) matched: RouteMatch,
+    /// What it is besides, if the application takes it for another method.
+    pub(super) also: Vec<RouteMatch>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) ending: Option<Ending>,
     pub(super) upgrade: Option<OnUpgrade>,
@@ -46,7 +49,13 @@ pub(super) fn rewrite(
         .find(name)
         .ok_or_else(|| Refusal::Unavailable("the route names no configured upstream".to_owned()))?;
     let upstream = Arc::clone(upstream);
-    let (normalised, set, matched, session) = permit.into_parts();
+    let Parts {
+        normalised,
+        set,
+        matched,
+        also,
+        session,
+    } = permit.into_parts();
     let Normalised {
         mut request,
         target,
@@ -97,6 +106,7 @@ pub(super) fn rewrite(
         upstream,
         set,
         matched,
+        also,
         session,
         ending,
         upgrade,

@@ -77,24 +77,29 @@ impl Authoriser {
         let Subject::Named(..) = &route.subject else {
             return Ok(verdict::decide(set, route, std::iter::once(None), judge));
         };
-        let mut named = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (slot, (resource, id)) in named.iter_mut().zip(matched.named()) {
-            let Some(id) = id else {
-                // No resource can be called so, and nobody is asked about it.
-                return Ok(self.hidden(set, Arc::new([])));
-            };
-            *slot = Some((resource, id));
+        // What was not read in full is not judged, and what no resource can be called is nobody's:
+        // no one is asked about it.
+        if !matched.is_read() || matched.named().any(|(_, id)| id.is_none()) {
+            return Ok(self.hidden(set, Arc::new([])));
         }
         let asker = Asker {
             set,
             principal,
             lookups,
         };
-        let mut records = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (record, (resource, id)) in records.iter_mut().zip(named.iter().flatten()) {
-            *record = self.facts.find(asker, resource, id).await?;
+        let mut few = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
+        let mut many = Vec::new();
+        let records = if matched.count() <= MAX_IDENTIFIERS {
+            few.as_mut_slice()
+        } else {
+            many.resize(matched.count(), None);
+            many.as_mut_slice()
+        };
+        for (record, (resource, id)) in records.iter_mut().zip(matched.named()) {
+            let id = id.unwrap_or_default();
+            *record = self.facts.find(asker, resource, &id).await?;
             if record.is_none() {
-                return Ok(self.hidden(set, Arc::new([resource.label(id)])));
+                return Ok(self.hidden(set, Arc::new([resource.label(&id)])));
             }
         }
         let subjects = records.iter().flatten().map(Some);

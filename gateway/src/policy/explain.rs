@@ -1,17 +1,22 @@
 //! Explain: how a request would be decided now, step by step, for ops. Nothing is counted or
 //! recorded as a decision, and nothing is forwarded; facts are asked for as for a request.
 
+use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::PolicySet;
 use super::authorise::Authoriser;
 use super::facts::Asker;
+use super::overrides::Overrides;
+use super::reading::{Sent, Unreadable};
 use super::resource::{FactSource, Origin, Record, Resource};
 use super::routes::{RouteMatch, Subject};
 use super::source::Lookups;
 use super::verdict::{self, Denied, Verdict};
+use crate::config::MethodOverride;
 use crate::principal::Principal;
 use crate::target::Target;
 
@@ -30,6 +35,8 @@ pub struct Explanation {
     pub roles: Vec<String>,
     /// Whether they are suspended.
     pub suspended: bool,
+    /// Why it cannot be read in one way.
+    pub unreadable: Option<String>,
     /// Which route it takes.
     pub route: Option<ExplainedRoute>,
     /// What is judged, in order.
@@ -53,6 +60,8 @@ pub struct ExplainedRoute {
     pub place: String,
     /// Its action, or `public`.
     pub action: String,
+    /// The method that it is judged as: an override's, where that decides.
+    pub method: String,
 }
 
 /// One resource that a request names, or the caller's company.
@@ -78,6 +87,27 @@ pub struct ExplainedResource {
     pub rules: Vec<String>,
 }
 
+impl Explanation {
+    fn begin(case: Case<'_>, described: Described<'_>) -> Self {
+        let principal = case.principal;
+        Self {
+            target: described.target.to_string(),
+            host: described.host.to_owned(),
+            user: principal.id.to_string(),
+            company: principal.company.id.to_string(),
+            roles: principal.roles.iter().map(ToString::to_string).collect(),
+            suspended: principal.suspended,
+            unreadable: None,
+            route: None,
+            resources: Vec::new(),
+            verdict: "deny".to_owned(),
+            status: Some(404),
+            rule: None,
+            policy: case.set.digest().to_owned(),
+        }
+    }
+}
+
 /// What an explanation is asked of.
 #[derive(Clone, Copy)]
 struct Case<'a> {
@@ -86,13 +116,70 @@ struct Case<'a> {
     lookups: &'a Arc<dyn Lookups>,
 }
 
+/// A request that nobody makes.
+#[derive(Clone, Copy)]
+pub struct Described<'a> {
+    /// Method and target.
+    pub target: &'a Target,
+    /// The host that it names.
+    pub host: &'a str,
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: &'a [u8],
+    /// Where an upstream reads method overrides; `None` is the default one.
+    pub declared: &'a (dyn Fn(Option<&str>) -> MethodOverride + Sync),
+}
+
+impl fmt::Debug for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Described");
+        shown.field("target", self.target).finish_non_exhaustive()
+    }
+}
+
+impl Described<'_> {
+    /// The request as sent and as whatever its application may take it for, each with all that it
+    /// names; empty where no route takes one of them.
+    fn readings(self, set: &PolicySet) -> Result<Vec<RouteMatch>, Unreadable> {
+        let Some(matched) = set.route(self.target, self.host) else {
+            return Ok(Vec::new());
+        };
+        let declared = (self.declared)(matched.route().upstream());
+        let head = set.overrides_in_head(self.target, self.headers, declared)?;
+        let mut overrides = Overrides::These(head);
+        if !self.body.is_empty() {
+            overrides.add(set.overrides_in_body(self.headers, Some(self.body), declared)?);
+        }
+        let Some(also) = set.overridden(self.target, self.host, &overrides) else {
+            return Ok(Vec::new());
+        };
+        let mut readings = vec![matched];
+        readings.extend(also);
+        for matched in &mut readings {
+            if !matched.holds_slashes() {
+                let why = "the path has an encoded slash where none may be".to_owned();
+                return Err(Unreadable::Malformed(why));
+            }
+            matched.read(Sent {
+                headers: self.headers,
+                scheme: "https",
+                authority: self.host,
+                body: self.body,
+            })?;
+        }
+        Ok(readings)
+    }
+}
+
 impl Authoriser {
-    /// Decides over a request that nobody makes, and tells how.
+    /// Decides over a request that nobody makes, and tells how. Where a method override gives it
+    /// several readings, the first that is refused is told, for that refuses it.
     pub async fn explain(
         &self,
         set: &PolicySet,
         principal: &Arc<Principal>,
-        (target, host): (&Target, &str),
+        described: Described<'_>,
         lookups: &Arc<dyn Lookups>,
     ) -> Explanation {
         let case = Case {
@@ -100,35 +187,40 @@ impl Authoriser {
             principal,
             lookups,
         };
-        let mut told = Explanation {
-            target: target.to_string(),
-            host: host.to_owned(),
-            user: principal.id.to_string(),
-            company: principal.company.id.to_string(),
-            roles: principal.roles.iter().map(ToString::to_string).collect(),
-            suspended: principal.suspended,
-            route: None,
-            resources: Vec::new(),
-            verdict: "deny".to_owned(),
-            status: Some(404),
-            rule: None,
-            policy: set.digest().to_owned(),
+        let mut first = Explanation::begin(case, described);
+        let readings = match described.readings(set) {
+            Ok(readings) => readings,
+            Err(why) => {
+                first.status = Some(why.status().as_u16());
+                first.unreadable = Some(why.to_string());
+                return first;
+            }
         };
-        let Some(matched) = set.route(target, host) else {
-            return told;
-        };
+        let mut allowed = None;
+        for matched in readings {
+            let mut told = first.clone();
+            self.explain_one(case, &matched, &mut told).await;
+            if told.verdict != "allow" {
+                return told;
+            }
+            allowed.get_or_insert(told);
+        }
+        allowed.unwrap_or(first)
+    }
+
+    async fn explain_one(&self, case: Case<'_>, matched: &RouteMatch, told: &mut Explanation) {
         let route = matched.route();
         told.route = Some(ExplainedRoute {
             matches: route.label().to_owned(),
             place: route.name(),
             action: route.action().to_owned(),
+            method: matched.method().to_string(),
         });
-        match self.subjects(case, &matched, &mut told).await {
-            Some(subjects) => conclude(case, &matched, &subjects, &mut told),
+        match self.subjects(case, matched, told).await {
+            Some(subjects) => conclude(case, matched, &subjects, told),
             None if told.verdict == "unavailable" => told.status = Some(503),
             None => {}
         }
-        told
     }
 
     /// The facts of everything that is judged; `None` if one of them is not to be had.

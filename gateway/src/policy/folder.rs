@@ -140,8 +140,10 @@ impl Folder {
         }
         if let Some((source, written)) = &written {
             let mut reader = Reader::new(source);
+            let namespaces = resolve::namespaces(&written.namespaces);
             routes = Some(resolve::routes(
                 &written.routes,
+                &namespaces,
                 &resources,
                 rules.as_ref(),
                 upstreams,
@@ -167,6 +169,7 @@ impl Folder {
             table,
             rules,
             tests,
+            encoded_slashes: resources.values().flatten().any(|r| r.encoded_slash),
             digest: HEXLOWER.encode(&self.digest).into(),
             fingerprint: self.digest,
             proof_key: self.proof_key,

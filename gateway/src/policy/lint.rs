@@ -181,6 +181,7 @@ fn slash(
 fn sample(segment: &Segment) -> String {
     match segment {
         Segment::Literal(text) => format!("/{text}"),
+        Segment::Shaped(shape) => format!("/{}\0{}", shape.before, shape.after),
         // No literal is called so.
         Segment::Name(_) | Segment::Any => "/\0".to_owned(),
     }

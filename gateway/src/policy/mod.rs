@@ -20,9 +20,11 @@ mod facts;
 mod folder;
 mod lint;
 mod nesting;
+mod overrides;
 mod pattern;
 mod proof;
 mod reader;
+mod reading;
 pub mod report;
 mod resolve;
 mod resource;
@@ -47,9 +49,11 @@ use crate::principal::Principal;
 use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
-pub use explain::{ExplainedResource, ExplainedRoute, Explanation};
+pub use explain::{Described, ExplainedResource, ExplainedRoute, Explanation};
 pub use facts::FactsError;
+pub use overrides::Overrides;
 pub use proof::{Outcome, Proof, ProofSettings};
+pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, Lookups};
 pub use tests_file::TestReport;
@@ -79,6 +83,7 @@ pub struct PolicySet {
     table: Table,
     rules: Rules,
     tests: Vec<Test>,
+    encoded_slashes: bool,
     digest: Arc<str>,
     fingerprint: [u8; 32],
     proof_key: [u8; 32],
@@ -132,6 +137,13 @@ impl PolicySet {
         let route = self.table.find(target.method(), target.path(), host)?;
         let route = self.routes.get(route)?;
         Some(RouteMatch::new(route, target))
+    }
+
+    /// Whether some resource's identifiers may hold an encoded slash: then targets may, and
+    /// [`RouteMatch::holds_slashes`] tells whether this one's stand where they may.
+    #[must_use]
+    pub const fn encoded_slashes(&self) -> bool {
+        self.encoded_slashes
     }
 
     /// Runs the set's own tests, on a thread of its own like [`PolicySet::load`].

@@ -106,14 +106,18 @@ pub fn print_explanation(told: &Explanation) -> String {
         "user",
         format!("{} of {}{roles}{suspended}", told.user, told.company),
     );
+    if let Some(why) = &told.unreadable {
+        line("refused", why.clone());
+    }
     match &told.route {
         Some(route) => line(
             "route",
             format!(
-                "`{}` at {}: action `{}`",
-                route.matches, route.place, route.action
+                "`{}` at {}: action `{}`, judged as {}",
+                route.matches, route.place, route.action, route.method
             ),
         ),
+        None if told.unreadable.is_some() => {}
         None => line("route", "none matches".to_owned()),
     }
     for one in &told.resources {
@@ -129,6 +133,7 @@ pub fn print_explanation(told: &Explanation) -> String {
     }
     let status = told.status.map(|status| format!(" ({status})"));
     let rule = match &told.route {
+        _ if told.unreadable.is_some() => "what cannot be read is not judged",
         Some(route) if route.action == "public" => "the route is public",
         _ => told
             .rule

@@ -7,17 +7,19 @@ use http::Method;
 
 use super::cedar::{Action, Rules};
 use super::lint;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Segment};
 use super::reader::{Reader, Text, nearest};
+use super::reading::{MOST_READ_BYTES, Named, Namespaces, Place as Spot, Reads};
 use super::resource::{Resource, Resources, upstream};
 use super::routes::{Capture, Copies, Learn, MAX_IDENTIFIERS, Place, Route, Subject};
 use super::table::{Misplaced, Table};
 use super::template::{PathTemplate, Pointer};
-use super::written::{WrittenCopy, WrittenLearn, WrittenRoute, WrittenSubject};
+use super::written::{WrittenCopy, WrittenLearn, WrittenPlaces, WrittenRoute, WrittenSubject};
 
 /// Resolves every `[[route]]`; what has a fault is left out.
 pub(super) fn routes(
     written: &[WrittenRoute],
+    namespaces: &Namespaces,
     resources: &Resources,
     rules: Option<&Rules>,
     upstreams: &[&str],
@@ -25,6 +27,7 @@ pub(super) fn routes(
 ) -> (Vec<Arc<Route>>, Table) {
     let mut resolver = Resolver {
         resources,
+        namespaces,
         rules,
         upstreams,
         reader,
@@ -54,8 +57,22 @@ pub(super) fn routes(
     (routes, table)
 }
 
+/// Namespaces by prefix.
+pub(super) fn namespaces(written: &[(Text, Text)]) -> Namespaces {
+    written
+        .iter()
+        .map(|(prefix, space)| {
+            (
+                prefix.get_ref().as_str().into(),
+                space.get_ref().as_str().into(),
+            )
+        })
+        .collect()
+}
+
 struct Resolver<'w, 'r, 's> {
     resources: &'w Resources,
+    namespaces: &'w Namespaces,
     rules: Option<&'w Rules>,
     upstreams: &'w [&'w str],
     reader: &'r mut Reader<'s>,
@@ -78,7 +95,8 @@ impl Resolver<'_, '_, '_> {
         };
         let upstream = upstream(written.upstream.as_ref(), self.upstreams, self.reader);
         let hosts = self.hosts(&written.hosts);
-        let subject = self.subject(written, &pattern);
+        let reads = self.reads(written);
+        let subject = self.subject(written, &pattern, reads.as_ref());
         let visible_by = self.visible_by(written);
         let copy = written.copy.as_ref().map(|copy| self.copy(copy, &pattern));
         let learn = written.learn.as_ref().map(|learn| self.learn(learn));
@@ -102,21 +120,32 @@ impl Resolver<'_, '_, '_> {
             pattern,
             hosts,
             subject: subject?,
+            reads: reads?,
             visible_by,
             copy: copy.flatten(),
             learn: learn.flatten(),
         })
     }
 
-    fn subject(&mut self, written: &WrittenRoute, pattern: &Pattern) -> Option<Subject> {
+    fn subject(
+        &mut self,
+        written: &WrittenRoute,
+        pattern: &Pattern,
+        reads: Option<&Reads>,
+    ) -> Option<Subject> {
         if written.public {
             if let Some(action) = &written.action {
                 let message = "a public route is not judged: leave `action` out";
                 self.reader.fault(action.span(), message);
             }
-            if let WrittenSubject::Company(span) = &written.subject {
+            let named = match &written.subject {
+                WrittenSubject::Company(span) => Some(span.clone()),
+                WrittenSubject::Places(places) => places.first().map(|p| p.resource.span()),
+                WrittenSubject::Path | WrittenSubject::Faulty => None,
+            };
+            if let Some(span) = named {
                 let message = "a public route is not judged: leave `resource` out";
-                self.reader.fault(span.clone(), message);
+                self.reader.fault(span, message);
             }
             return Some(Subject::Public);
         }
@@ -151,14 +180,57 @@ impl Resolver<'_, '_, '_> {
                 );
                 None
             }
-            WrittenSubject::Path => {
+            WrittenSubject::Path | WrittenSubject::Places(_) => {
                 let captures = captures?;
-                for capture in &captures {
-                    self.applies(written, action?, Some(&capture.resource));
+                let elsewhere = reads?.named.iter().map(|named| &named.resource);
+                let in_path = captures.iter().map(|capture| &capture.resource);
+                for resource in in_path.chain(elsewhere) {
+                    self.applies(written, action?, Some(resource));
                 }
                 Some(Subject::Named(action?, captures))
             }
         }
+    }
+
+    /// What the route reads outside the path.
+    fn reads(&mut self, written: &WrittenRoute) -> Option<Reads> {
+        let mut reads = Reads::default();
+        let WrittenSubject::Places(all) = &written.subject else {
+            return Some(reads);
+        };
+        let named: Vec<_> = all.iter().map(|places| self.named(places)).collect();
+        for named in named {
+            reads.named.push(named?);
+        }
+        if reads.needs_body()
+            && written
+                .body_limit
+                .is_some_and(|most| most > MOST_READ_BYTES)
+        {
+            let message = format!(
+                "a body that is read is held in memory: `body_limit` is at most {MOST_READ_BYTES}"
+            );
+            self.reader.fault(written.matches.span(), message);
+        }
+        Some(reads)
+    }
+
+    fn named(&mut self, written: &WrittenPlaces) -> Option<Named> {
+        let resource = self.known(&written.resource);
+        let name = written.resource.get_ref().as_str();
+        let places: Vec<_> = written
+            .places
+            .iter()
+            .map(|place| {
+                Spot::parse(place.get_ref(), Some(name), self.namespaces)
+                    .map_err(|message| self.reader.fault(place.span(), message))
+                    .ok()
+            })
+            .collect();
+        Some(Named {
+            places: places.into_iter().collect::<Option<Vec<_>>>()?,
+            resource: resource?,
+        })
     }
 
     fn captures(&mut self, written: &WrittenRoute, pattern: &Pattern) -> Option<Vec<Capture>> {
@@ -169,6 +241,11 @@ impl Resolver<'_, '_, '_> {
             match self.resources.get(name) {
                 Some(Some(resource)) => captures.push(Capture {
                     segment,
+                    margins: pattern
+                        .segments
+                        .get(segment)
+                        .map(Segment::margins)
+                        .unwrap_or_default(),
                     resource: Arc::clone(resource),
                 }),
                 // A declared one that is faulty was told where it stands.

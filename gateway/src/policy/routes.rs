@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
+use http::header::{HeaderName, HeaderValue};
 
 use crate::config::fault::Source;
 use crate::target::{self, Target};
 
 use super::cedar::Action;
 use super::pattern::Pattern;
+use super::reading::{Read, Reads, Sent, Unreadable};
 use super::resource::{Kind, Resource};
 use super::template::{PathTemplate, Pointer};
 
@@ -35,6 +37,8 @@ pub struct Route {
     pub(super) pattern: Pattern,
     pub(super) hosts: Vec<Box<str>>,
     pub(super) subject: Subject,
+    /// What is read outside the path.
+    pub(super) reads: Reads,
     /// The action that, if allowed, makes a refusal one that tells.
     pub(super) visible_by: Option<Action>,
     pub(super) copy: Option<Copies>,
@@ -48,7 +52,8 @@ pub(super) enum Subject {
     Public,
     /// The caller's company.
     Company(Action),
-    /// The resources named in the path; all of them must pass.
+    /// The resources named in the path, and those that the route reads elsewhere; all of them must
+    /// pass.
     Named(Action, Vec<Capture>),
 }
 
@@ -57,6 +62,8 @@ pub(super) enum Subject {
 pub(super) struct Capture {
     /// The number of its segment.
     pub(super) segment: usize,
+    /// How many bytes of its segment stand before it and behind it.
+    pub(super) margins: (usize, usize),
     pub(super) resource: Arc<Resource>,
 }
 
@@ -134,6 +141,18 @@ impl Route {
         self.body_limit
     }
 
+    /// Whether more than the target must be read before it can be judged.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// Whether the request's body must be read for that.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        self.reads.needs_body()
+    }
+
     /// Whether its answer is a copy to land on.
     #[must_use]
     pub const fn copies(&self) -> bool {
@@ -171,6 +190,8 @@ pub struct RouteMatch {
     target: Target,
     /// Where each of the route's captures stands in the path, in bytes.
     places: [(usize, usize); MAX_IDENTIFIERS],
+    /// What was read outside the path.
+    read: Option<Arc<Read>>,
 }
 
 impl RouteMatch {
@@ -179,6 +200,7 @@ impl RouteMatch {
             route: Arc::clone(route),
             target: target.clone(),
             places: [(0, 0); MAX_IDENTIFIERS],
+            read: None,
         };
         let Subject::Named(_, captures) = &route.subject else {
             return matched;
@@ -191,7 +213,8 @@ impl RouteMatch {
             match captures.peek_mut() {
                 None => break,
                 Some((capture, place)) if capture.segment == number => {
-                    **place = (start, end);
+                    let (before, after) = capture.margins;
+                    **place = (start + before, end - after);
                     captures.next();
                 }
                 Some(_) => {}
@@ -207,6 +230,77 @@ impl RouteMatch {
         &self.route
     }
 
+    /// Whether every encoded slash in the path stands in an identifier that may hold one.
+    #[must_use]
+    pub fn holds_slashes(&self) -> bool {
+        let all = self.target.path().matches("%2F").count();
+        let captures = match &self.route.subject {
+            Subject::Named(_, captures) => captures.as_slice(),
+            Subject::Public | Subject::Company(_) => &[],
+        };
+        let held = captures.iter().zip(self.places).map(|(capture, place)| {
+            let segment = self.target.path().get(place.0..place.1).unwrap_or_default();
+            match capture.resource.encoded_slash {
+                true => segment.matches("%2F").count(),
+                false => 0,
+            }
+        });
+        all == 0 || all == held.sum::<usize>()
+    }
+
+    /// Reads what the route wants to know beyond the target. A request on a route that reads is
+    /// denied until then.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] for what is missing, malformed, or could be read in two ways.
+    pub fn read(&mut self, sent: Sent<'_>) -> Result<(), Unreadable> {
+        if self.route.reads() {
+            let read = self.route.reads.read(&self.target, sent)?;
+            if self.captured() == 0 && read.named.is_empty() && self.is_named() {
+                let message = "the request names no resource".to_owned();
+                return Err(Unreadable::Malformed(message));
+            }
+            self.read = Some(Arc::new(read));
+        }
+        Ok(())
+    }
+
+    /// Header fields to send in the one form that was judged.
+    pub fn headers(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.read.iter().flat_map(|read| &read.headers)
+    }
+
+    /// Whether everything was read that the decision needs.
+    pub(super) fn is_read(&self) -> bool {
+        self.read.is_some() || !self.route.reads()
+    }
+
+    /// How much fixed text stands behind each identifier in the path.
+    fn margins(&self) -> impl Iterator<Item = usize> {
+        let captures = match &self.route.subject {
+            Subject::Named(_, captures) => captures.as_slice(),
+            Subject::Public | Subject::Company(_) => &[],
+        };
+        captures.iter().map(|capture| capture.margins.1)
+    }
+
+    fn is_named(&self) -> bool {
+        matches!(self.route.subject, Subject::Named(..))
+    }
+
+    fn captured(&self) -> usize {
+        match &self.route.subject {
+            Subject::Named(_, captures) => captures.len(),
+            Subject::Public | Subject::Company(_) => 0,
+        }
+    }
+
+    /// How many resources are named.
+    pub(super) fn count(&self) -> usize {
+        self.captured() + self.read.as_ref().map_or(0, |read| read.named.len())
+    }
+
     /// Where a copy lands, such as `/projects/7`; `None` if the route copies nothing.
     #[must_use]
     pub fn landing(&self, id: &str) -> Option<String> {
@@ -214,31 +308,37 @@ impl RouteMatch {
         Some(copy.land.fill(id))
     }
 
-    pub(super) const fn method(&self) -> &Method {
+    /// The method that it is judged by.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
         self.target.method()
     }
 
-    /// The resources that the path names, each with its identifier; `None` for one that no
-    /// resource of its type can be called.
+    /// The resources that the request names, those in the path first, each with its identifier;
+    /// `None` for one that no resource of its type can be called.
     pub(super) fn named(&self) -> impl Iterator<Item = (&Arc<Resource>, Option<Cow<'_, str>>)> {
         let captures = match &self.route.subject {
             Subject::Named(_, captures) => captures.as_slice(),
             Subject::Public | Subject::Company(_) => &[],
         };
-        captures.iter().zip(self.places).map(|(capture, place)| {
+        let in_path = captures.iter().zip(self.places).map(|(capture, place)| {
             let segment = self.target.path().get(place.0..place.1).unwrap_or_default();
             (&capture.resource, capture.resource.identifier(segment))
-        })
+        });
+        let elsewhere = self.read.iter().flat_map(|read| &read.named);
+        in_path.chain(elsewhere.map(|(resource, id)| (resource, id.as_deref().map(Cow::Borrowed))))
     }
 
     /// The resource that the path ends with: what a `DELETE` removes.
     pub(super) fn last_named(&self) -> Option<(&Arc<Resource>, Cow<'_, str>)> {
         let length = self.target.path().trim_end_matches('/').len();
-        let (_, named) = self
+        let ((_, named), _) = self
             .places
             .iter()
             .zip(self.named())
-            .find(|((_, end), _)| *end == length)?;
+            .take(self.captured())
+            .zip(self.margins())
+            .find(|(((_, end), _), after)| *end + after == length)?;
         Some((named.0, named.1?))
     }
 }

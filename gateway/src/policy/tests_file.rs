@@ -4,14 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::MethodOverride;
 use crate::config::fault::{Fault, Source};
 use crate::principal::{Company, CompanyId, EmailAddress, Principal, UserId};
-use crate::target::Target;
+use crate::target::{Leniency, Target};
 
 use super::PolicySet;
+use super::overrides::Overrides;
 use super::reader::{Fields, Reader, Text, Value};
+use super::reading::{Sent, Unreadable};
 use super::resource::{Origin, Record, Resource, Resources};
-use super::routes::{RouteMatch, Subject};
+use super::routes::{Route, RouteMatch, Subject};
 use super::verdict::{self, Decision, Denied, Judged, Verdict};
 
 /// What running the tests showed.
@@ -44,6 +49,8 @@ pub(super) struct Test {
     span: Range<usize>,
     target: Target,
     host: Box<str>,
+    headers: HeaderMap,
+    body: Box<str>,
     /// `None` for someone who is not logged in.
     principal: Option<Principal>,
     facts: BTreeMap<Arc<str>, TestFacts>,
@@ -84,14 +91,9 @@ pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
     let mut touched = BTreeSet::new();
     let mut routes = BTreeSet::new();
     for test in tests {
+        let outcome = test.outcome(set, &mut touched, &mut routes);
+        let failure = test.check(&outcome.unwrap_or_else(Outcome::Unreadable));
         let matched = set.route(&test.target, &test.host);
-        if let Some(matched) = &matched {
-            routes.insert(Arc::as_ptr(matched.route()));
-        }
-        let decision = matched
-            .as_ref()
-            .map(|matched| test.decide(set, matched, &mut touched));
-        let failure = test.check(decision.as_ref());
         report.failures.extend(match (failure, &matched) {
             (Some(failure), Some(matched)) => {
                 let route = matched.route();
@@ -121,7 +123,66 @@ pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
     report
 }
 
+/// What became of a test's request.
+enum Outcome {
+    NoRoute,
+    Unreadable(Unreadable),
+    Decided(Decision),
+}
+
 impl Test {
+    fn sent(&self) -> Sent<'_> {
+        Sent {
+            headers: &self.headers,
+            scheme: "https",
+            authority: &self.host,
+            body: self.body.as_bytes(),
+        }
+    }
+
+    /// Judges the request as sent, and as every method that it may be taken for: in a test, a field
+    /// `_method` overrides wherever it stands.
+    fn outcome(
+        &self,
+        set: &PolicySet,
+        touched: &mut BTreeSet<Arc<str>>,
+        routes: &mut BTreeSet<*const Route>,
+    ) -> Result<Outcome, Unreadable> {
+        let Some(matched) = set.route(&self.target, &self.host) else {
+            return Ok(Outcome::NoRoute);
+        };
+        let everywhere = MethodOverride {
+            query: true,
+            form: true,
+            multipart: true,
+        };
+        let mut overrides =
+            Overrides::These(set.overrides_in_head(&self.target, &self.headers, everywhere)?);
+        if !self.body.is_empty() {
+            let body = Some(self.body.as_bytes());
+            overrides.add(set.overrides_in_body(&self.headers, body, everywhere)?);
+        }
+        let Some(also) = set.overridden(&self.target, &self.host, &overrides) else {
+            return Ok(Outcome::NoRoute);
+        };
+        let mut outcome = Outcome::NoRoute;
+        for mut matched in std::iter::once(matched).chain(also) {
+            routes.insert(Arc::as_ptr(matched.route()));
+            if !matched.holds_slashes() {
+                let message = "the path has an encoded slash".to_owned();
+                return Err(Unreadable::Malformed(message));
+            }
+            matched.read(self.sent())?;
+            let decision = self.decide(set, &matched, touched);
+            let allowed = decision.is_allowed();
+            outcome = Outcome::Decided(decision);
+            if !allowed {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
     fn decide(
         &self,
         set: &PolicySet,
@@ -182,7 +243,11 @@ impl Test {
         }
     }
 
-    fn check(&self, decision: Option<&Decision>) -> Option<Fault> {
+    fn check(&self, outcome: &Outcome) -> Option<Fault> {
+        let decision = match outcome {
+            Outcome::Decided(decision) => Some(decision),
+            Outcome::NoRoute | Outcome::Unreadable(_) => None,
+        };
         let allowed = decision.is_some_and(Decision::is_allowed);
         let rule = decision
             .and_then(|decision| decision.rule.as_deref())
@@ -192,7 +257,10 @@ impl Test {
             return None;
         }
         let how = match decision.map(|decision| &decision.verdict) {
-            None => "no route matches".to_owned(),
+            None => match outcome {
+                Outcome::Unreadable(why) => format!("refused ({}): {why}", why.status().as_u16()),
+                _ => "no route matches".to_owned(),
+            },
             Some(Verdict::Allow) => format!("allowed by `{rule}`"),
             Some(Verdict::Deny(Denied::Hidden)) => format!("denied (404) by `{rule}`"),
             Some(Verdict::Deny(Denied::Visible { .. })) => format!("denied (403) by `{rule}`"),
@@ -222,11 +290,16 @@ fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) 
     };
     let expect = fields.required("expect");
     let by = fields.text("by");
-    fields.later(&["body", "content_type"]);
+    let body = fields.text("body");
+    let headers = read_headers(&mut fields);
     let allow = expect.and_then(|expect| read_expect(&mut fields, &expect));
     let source = fields.reader().source().clone();
+    let leniency = Leniency {
+        encoded_slash: resources.values().flatten().any(|r| r.encoded_slash),
+        ..Leniency::default()
+    };
     let target = request.as_ref().and_then(|request| {
-        let error = match Target::from_line(request.get_ref()) {
+        let error = match Target::from_line_with(request.get_ref(), leniency) {
             Ok(target) => return Some(target),
             Err(error) => error,
         };
@@ -241,11 +314,46 @@ fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) 
         span: request.span(),
         target: target?,
         host: host.map_or_else(String::new, Text::into_inner).into(),
+        headers,
+        body: body.map_or_else(String::new, Text::into_inner).into(),
         principal,
         facts,
         allow: allow?,
         by: by.map(|by| by.get_ref().as_str().into()),
     })
+}
+
+/// `headers`, and `content_type`, which is one of them.
+fn read_headers(fields: &mut Fields<'_, '_, '_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut written = Vec::new();
+    if let Some(content_type) = fields.text("content_type") {
+        written.push((
+            Text::new(content_type.span(), CONTENT_TYPE.to_string()),
+            content_type,
+        ));
+    }
+    let given = fields.value("headers");
+    if let Some(mut table) = given.and_then(|value| fields.reader().table(value, "headers")) {
+        for (name, value) in table.entries() {
+            if let Some(value) = table.reader().string(value, name.get_ref()) {
+                written.push((name, value));
+            }
+        }
+    }
+    for (name, value) in written {
+        let parsed = (
+            HeaderName::from_bytes(name.get_ref().as_bytes()),
+            HeaderValue::from_str(value.get_ref()),
+        );
+        let (Ok(key), Ok(content)) = parsed else {
+            let message = format!("`{}` is no header field", name.get_ref());
+            fields.reader().fault(name.span(), message);
+            continue;
+        };
+        headers.append(key, content);
+    }
+    headers
 }
 
 fn read_expect(fields: &mut Fields<'_, '_, '_>, expect: &Text) -> Option<bool> {

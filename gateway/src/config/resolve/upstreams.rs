@@ -10,7 +10,7 @@ use super::super::secret_ref::{is_reference, names_a_secret};
 use super::super::template::{self, TemplateError};
 use super::super::values::host_and_port;
 use super::super::written::{self, At, Hidden};
-use super::super::{Endpoint, HeaderTemplate, TemplatePart, Upstream};
+use super::super::{Endpoint, HeaderTemplate, MethodOverride, TemplatePart, Upstream};
 use super::Resolver;
 
 /// Headers that the gateway itself keeps right; a template for one would break it.
@@ -86,6 +86,7 @@ impl Resolver<'_> {
                 None => default_headers(),
             },
             merge_slashes: written.merge_slashes.as_ref().is_some_and(|at| *at.get()),
+            method_override: self.method_override(written.method_override.as_ref()),
             connect_timeout: self.duration(
                 "upstream.connect_timeout",
                 written.connect_timeout.as_ref(),
@@ -117,6 +118,23 @@ impl Resolver<'_> {
                 1024,
             ),
         }
+    }
+
+    fn method_override(&mut self, written: Option<&At<Vec<At<String>>>>) -> MethodOverride {
+        let mut places = MethodOverride::default();
+        for at in written.into_iter().flat_map(At::get) {
+            match at.get().as_str() {
+                "query" => places.query = true,
+                "form" => places.form = true,
+                "multipart" => places.multipart = true,
+                other => self.fault(
+                    at.span(),
+                    format!("`upstream.method_override` has `{other}`, which is no place"),
+                    "`query`, `form` or `multipart`",
+                ),
+            }
+        }
+        places
     }
 
     fn endpoints(&mut self, written: Option<&At<Vec<At<String>>>>) -> Vec<Endpoint> {

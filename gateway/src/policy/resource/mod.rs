@@ -34,6 +34,8 @@ pub(super) struct Resource {
     /// As rules name it: `Project`.
     pub(super) entity: Box<str>,
     identifier: Regex,
+    /// Whether an identifier in a path may hold a slash, written `%2F`.
+    pub(super) encoded_slash: bool,
     /// How long facts are believed.
     pub(super) cache: Duration,
     /// How long it is believed that there is no such resource, or that it is another company's.
@@ -103,7 +105,8 @@ impl Resource {
     /// Whether a text is a well-formed identifier of this type.
     pub(super) fn is_identifier(&self, text: &str) -> bool {
         // Whatever the expression says, an identifier must not walk through a look-up's path.
-        let walks = text.is_empty() || text == "." || text == "..";
+        let step = |step: &str| step.is_empty() || step == "." || step == "..";
+        let walks = text.split('/').any(step);
         !walks && text.len() <= MAX_IDENTIFIER && self.identifier.is_match(text)
     }
 

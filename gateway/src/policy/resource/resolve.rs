@@ -104,6 +104,7 @@ impl<'w> Resolver<'w, '_, '_> {
             name: name.into(),
             entity: entity_name(name).into(),
             identifier: identifier?,
+            encoded_slash: written.encoded_slash,
             cache,
             // Nothing is believed longer than `cache`; and another company's facts as long as this.
             negative_cache: negative.min(cache),

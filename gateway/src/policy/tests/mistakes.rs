@@ -1,5 +1,7 @@
 //! Mistakes that people make, seeded one by one into the shipped set: each is caught before the
 //! set could take effect, and what is said names the file and line that it is about.
+//!
+//! This file is long because it is a table: one entry for each mistake.
 
 use std::fmt::Write as _;
 
@@ -448,8 +450,8 @@ const MISTAKES: &[Mistake] = &[
             "  principal: User,\n  resource: Project,",
         ),
         Check,
-        "projects.cedar:12",
-        "unable to find an applicable action",
+        "routes.toml:20",
+        "the schema does not let a `User` do `list` to a `Company`",
     ),
     // Routes.
     mistake(

@@ -8,6 +8,7 @@ mod learning;
 mod loading;
 mod mistakes;
 mod proofs;
+mod reading;
 mod shipped;
 mod support;
 mod testing;

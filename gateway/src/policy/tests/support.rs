@@ -17,7 +17,7 @@ use crate::config::{Fleet, Window};
 use crate::metrics::Metrics;
 use crate::policy::{
     Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet,
-    RouteMatch, Unsettled,
+    RouteMatch, Sent, Unsettled,
 };
 use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::BearerHash;
@@ -182,6 +182,30 @@ impl House {
         let matched = matched(&self.set, line);
         let deciding = self.authoriser.decide(&self.set, who, &matched, &lookups);
         deciding.await
+    }
+
+    /// A request with a body of JSON.
+    pub(super) async fn read_and_decide(
+        &self,
+        who: &Arc<Principal>,
+        line: &str,
+        body: &str,
+    ) -> Decision {
+        let mut matched = matched(&self.set, line);
+        let headers = [(
+            http::header::CONTENT_TYPE,
+            "application/json".parse().unwrap(),
+        )];
+        let sent = Sent {
+            headers: &headers.into_iter().collect(),
+            scheme: "https",
+            authority: "localhost",
+            body: body.as_bytes(),
+        };
+        matched.read(sent).unwrap();
+        let lookups: Arc<dyn Lookups> = self.application.clone();
+        let deciding = self.authoriser.decide(&self.set, who, &matched, &lookups);
+        deciding.await.unwrap()
     }
 
     /// A request that is forwarded and answered.

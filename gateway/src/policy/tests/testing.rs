@@ -99,10 +99,6 @@ fn tests_that_cannot_be_meant_are_faults() {
             "this [[test]] has no `expect`",
         ),
         (
-            "request = \"GET /\"\nexpect = \"deny\"\nbody = \"x\"",
-            "`body` is not built yet",
-        ),
-        (
             "request = \"GET /\"\nexpect = \"deny\"\nuser = \"x\"",
             "has no key `user`",
         ),
@@ -162,5 +158,61 @@ fn what_may_be_meant_otherwise_is_a_warning_with_its_place() {
     assert_eq!(
         warnings(&[("projects.cedar", rules)]),
         ["no rule permits anything: every request is refused"]
+    );
+}
+
+#[test]
+fn a_test_may_give_headers_and_a_body() {
+    let route = "match = \"POST /move\"\naction = \"write\"\nresource = { project = [\"json:/to?\", \"header:X-To?\"] }";
+    let tests = r#"
+[[test]]
+as = { user = "u-kari", company = "fjord" }
+request = "POST /move"
+content_type = "application/json"
+body = '{"to":1}'
+facts = { "Project::1" = { company = "fjord", owner = "u-kari" } }
+expect = "allow"
+
+[[test]]
+as = { user = "u-kari", company = "fjord" }
+request = "POST /move"
+headers = { X-To = "2" }
+facts = { "Project::2" = { company = "fjord", owner = "u-ola" } }
+expect = "deny"
+
+[[test]]
+as = { user = "u-kari", company = "fjord" }
+request = "POST /move"
+body = "to=1"
+expect = "allow"
+
+[[test]]
+as = { user = "u-ola", company = "fjord" }
+request = "GET /projects/1?_method=delete"
+facts = { "Project::1" = { company = "fjord", owner = "u-kari" } }
+expect = "allow"
+
+[[test]]
+as = { user = "u-ola", company = "fjord" }
+request = "GET /projects/1"
+headers = { X-HTTP-Method = "FLY" }
+facts = { "Project::1" = { company = "fjord", owner = "u-kari" } }
+expect = "deny"
+"#;
+    let routes = super::reading::with_route(route);
+    let dir = folder(&[("routes.toml", &routes), ("tests/a.toml", tests)]);
+    let loaded = PolicySet::load(dir.path(), &[]).unwrap();
+    let report = loaded.set.run_tests();
+    let told: Vec<_> = report
+        .failures
+        .iter()
+        .map(|f| f.message().to_owned())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "`POST /move`: expected allow, but: refused (415): the body's type is missing",
+            "`GET /projects/1?_method=delete`: expected allow, but: denied (403) by `default`",
+        ]
     );
 }

@@ -8,6 +8,7 @@ use crate::policy::reader::{Fields, Reader, Text, Value};
 pub(in crate::policy) struct WrittenResource {
     pub(in crate::policy) name: Text,
     pub(in crate::policy) id: Option<Text>,
+    pub(in crate::policy) encoded_slash: bool,
     pub(in crate::policy) cache: Option<Duration>,
     pub(in crate::policy) negative_cache: Option<Duration>,
     pub(in crate::policy) facts: Option<Vec<WrittenSource>>,
@@ -72,11 +73,13 @@ fn read_resource(
         Some(parent) => read_parent(fields.reader(), parent),
         None => None,
     };
-    fields.later(&["slug", "encoded_slash"]);
+    let encoded_slash = fields.flag("encoded_slash");
+    fields.later(&["slug"]);
     fields.finish();
     Some(WrittenResource {
         name,
         id,
+        encoded_slash,
         cache,
         negative_cache,
         facts,

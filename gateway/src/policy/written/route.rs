@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use crate::policy::reader::{Reader, Text, Value};
+use crate::policy::reader::{Fields, Reader, Text, Value};
 
 /// A `[[route]]`.
+#[derive(Clone)]
 pub(in crate::policy) struct WrittenRoute {
     pub(in crate::policy) span: Range<usize>,
     pub(in crate::policy) matches: Text,
@@ -22,30 +23,71 @@ pub(in crate::policy) struct WrittenRoute {
 }
 
 /// A route's `resource`.
+#[derive(Clone)]
 pub(in crate::policy) enum WrittenSubject {
     /// Left out: what the path names.
     Path,
     /// `"company"`.
     Company(Range<usize>),
+    /// `{ project = "json:/id" }`: also what stands at these places.
+    Places(Vec<WrittenPlaces>),
     /// Something that was faulted already.
     Faulty,
 }
 
+/// Where resources of one type are named outside the path.
+#[derive(Clone)]
+pub(in crate::policy) struct WrittenPlaces {
+    pub(in crate::policy) resource: Text,
+    pub(in crate::policy) places: Vec<Text>,
+}
+
 /// A route's `copy`.
+#[derive(Clone)]
 pub(in crate::policy) struct WrittenCopy {
     pub(in crate::policy) of: Text,
     pub(in crate::policy) land: Text,
 }
 
 /// A route's `learn`.
+#[derive(Clone)]
 pub(in crate::policy) struct WrittenLearn {
     pub(in crate::policy) resource: Text,
     pub(in crate::policy) place: Text,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<WrittenRoute> {
-    let mut fields = reader.table(value, "this [[route]]")?;
-    let matches = fields.required("match");
+/// Reads a route: one for each of its matches.
+pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<WrittenRoute> {
+    let Some(mut fields) = reader.table(value, "this [[route]]") else {
+        return Vec::new();
+    };
+    let several = fields
+        .value("match")
+        .filter(|value| value.get_ref().is_array());
+    let matches = match several {
+        Some(_) => fields.texts("match"),
+        None => fields.required("match").into_iter().collect(),
+    };
+    if let Some(value) = several.filter(|_| matches.is_empty()) {
+        let message = "`match` is an empty list";
+        fields.reader().fault(value.span(), message);
+    }
+    let Some(first) = read_rest(&mut fields, matches.first()) else {
+        return Vec::new();
+    };
+    fields.later(&["creates", "query", "context", "identity"]);
+    fields.finish();
+    let others = matches.iter().skip(1).map(|matches| WrittenRoute {
+        matches: matches.clone(),
+        // One of them is what the page posts to.
+        copy: None,
+        ..first.clone()
+    });
+    std::iter::once(first.clone()).chain(others).collect()
+}
+
+/// Everything but the matches, of which this is the first.
+fn read_rest(fields: &mut Fields<'_, '_, '_>, matches: Option<&Text>) -> Option<WrittenRoute> {
     let subject = match fields.value("resource") {
         Some(value) => read_subject(fields.reader(), value),
         None => WrittenSubject::Path,
@@ -67,9 +109,9 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Written
         Some(value) => read_learn(fields.reader(), value),
         None => None,
     };
-    let route = matches.map(|matches| WrittenRoute {
+    matches.map(|matches| WrittenRoute {
         span: fields.span(),
-        matches,
+        matches: matches.clone(),
         action: fields.text("action"),
         subject,
         public: fields.flag("public"),
@@ -81,19 +123,15 @@ pub(super) fn read(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Written
         copy,
         learn,
         visible_by: fields.text("visible_by"),
-    });
-    if route.is_some() {
-        fields.later(&["creates", "query", "context", "identity"]);
-        fields.finish();
-    }
-    route
+    })
 }
 
 fn read_subject(reader: &mut Reader<'_>, value: &Value<'_>) -> WrittenSubject {
     if value.get_ref().is_table() {
-        let message = "identifiers outside the path are not built yet in this version";
-        reader.fault(value.span(), message);
-        return WrittenSubject::Faulty;
+        return match read_places(reader, value) {
+            Some(places) => WrittenSubject::Places(places),
+            None => WrittenSubject::Faulty,
+        };
     }
     match reader.string(value, "resource") {
         Some(text) if text.get_ref() == "company" => WrittenSubject::Company(text.span()),
@@ -101,12 +139,38 @@ fn read_subject(reader: &mut Reader<'_>, value: &Value<'_>) -> WrittenSubject {
             reader.fault_with_help(
                 text.span(),
                 format!("`{}` cannot stand here", text.get_ref()),
-                "a resource is named by `{name}` in the path; `resource` is \"company\" or left out",
+                "`\"company\"`, or where resources are named: `{ project = \"json:/project_id\" }`",
             );
             WrittenSubject::Faulty
         }
         None => WrittenSubject::Faulty,
     }
+}
+
+/// `{ project = "query:id", task = ["json:/from", "json:/to"] }`.
+fn read_places(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Vec<WrittenPlaces>> {
+    let mut table = reader.table(value, "resource")?;
+    let mut all = Vec::new();
+    for (resource, value) in table.entries() {
+        let one = std::slice::from_ref(value);
+        let list = value.get_ref().as_array().map_or(one, AsRef::as_ref);
+        let places = list
+            .iter()
+            .map(|place| table.reader().string(place, resource.get_ref()))
+            .collect::<Option<Vec<_>>>()?;
+        if places.is_empty() {
+            let message = format!("`{}` names no place", resource.get_ref());
+            table.reader().fault(value.span(), message);
+            return None;
+        }
+        all.push(WrittenPlaces { resource, places });
+    }
+    if all.is_empty() {
+        let message = "`resource` names nothing: `{ project = \"json:/project_id\" }`";
+        reader.fault(value.span(), message);
+        return None;
+    }
+    Some(all)
 }
 
 fn read_copy(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<WrittenCopy> {

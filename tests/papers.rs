@@ -48,7 +48,7 @@ fn the_readmes_policies_load_and_their_test_passes() {
     let test = block("README.md", "[[test]]").unwrap();
     fs::write(folder.path().join("tests/projects.toml"), test).unwrap();
 
-    let loaded = PolicySet::load(folder.path(), &["projects"])
+    let loaded = PolicySet::load(folder.path(), &["projects".into()])
         .map_err(reports)
         .unwrap();
     let report = loaded.set.run_tests();

@@ -178,6 +178,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         policy: ArcSwap::new(Arc::clone(&loaded.policy.set)),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
+        binder: crate::cookie::Binder::new(master.derive("application cookies")),
         own_pages: Arc::new(LoginPages(login.clone())),
         sessions,
         directory,

@@ -4,6 +4,8 @@
 //! Normalisation follows RFC 3986, section 6.2.2, and refuses what two parsers could read in two
 //! ways instead of guessing: dot segments, empty segments, encoded separators, path parameters.
 
+pub mod query;
+
 use std::fmt;
 
 use http::Method;
@@ -134,6 +136,27 @@ impl Target {
         }
     }
 
+    /// The same with another query; none if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] for what is no query, or too long.
+    pub fn with_query(&self, query: &str) -> Result<Self, TargetError> {
+        let whole = match query {
+            "" => self.path().to_owned(),
+            query => format!("{}?{query}", self.path()),
+        };
+        if whole.len() > MAX_TARGET_BYTES {
+            return Err(TargetError::Length);
+        }
+        check_query(query)?;
+        let path_and_query = PathAndQuery::try_from(whole).map_err(|_| TargetError::Character)?;
+        Ok(Self {
+            method: self.method.clone(),
+            path_and_query,
+        })
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {
@@ -150,6 +173,24 @@ impl Target {
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.path_and_query.query()
+    }
+
+    /// The target without the query fields of these names, as [`query::folded`] gives them; `None`
+    /// if it has none of them.
+    #[must_use]
+    pub fn without_fields(&self, names: &[String]) -> Option<Self> {
+        let left = query::without(self.query()?, names)?;
+        let mut text = self.path().to_owned();
+        if !left.is_empty() {
+            text.push('?');
+            text.push_str(&left);
+        }
+        // What is left of a target is one.
+        let path_and_query = PathAndQuery::try_from(text).ok()?;
+        Some(Self {
+            method: self.method.clone(),
+            path_and_query,
+        })
     }
 
     /// The one string that is judged and forwarded.

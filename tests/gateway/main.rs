@@ -8,12 +8,15 @@
     reason = "a test that meets what it did not expect shall fail"
 )]
 
+mod addresses;
 mod alike;
 mod browser;
 mod cluster;
 mod codes;
 mod commands;
+mod cookies;
 mod framing;
+mod handover;
 mod house;
 mod identity;
 mod kills;
@@ -29,6 +32,7 @@ mod provider;
 mod ran;
 mod reading;
 mod receipts;
+mod recorder;
 mod shield;
 mod sms;
 mod standing;

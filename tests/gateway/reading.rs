@@ -342,3 +342,35 @@ async fn a_write_through_a_body_drops_what_is_known_of_all_that_it_names() {
         .find(|l| l.contains("facts") && l.contains("\"miss\""));
     assert!(misses.unwrap().ends_with(" 2"), "{misses:?}");
 }
+
+#[tokio::test]
+async fn a_collection_passes_the_fields_that_are_named_and_those_that_the_gateway_sets() {
+    let routes = r#"
+[[route]]
+match = "GET /issues"
+action = "list"
+resource = "company"
+query = { allow = ["status"], set = { company = "{company.id}" } }
+"#;
+    let (house, app) = house(routes, "").await;
+    let kari = house.logged_in(KARI).await;
+    for (query, target) in [
+        ("", Some("/issues?company=fjord")),
+        ("?status=a", Some("/issues?status=a&company=fjord")),
+        (
+            "?company=tinde&status=a&%63ompany=tinde",
+            Some("/issues?status=a&company=fjord"),
+        ),
+        ("?owner=u-nils", None),
+        ("?status=a;owner=u-nils", None),
+    ] {
+        let line = format!("GET /issues{query}");
+        let (status, heard) = send(&house, &app, &kari, &line, &[], b"").await;
+        assert_eq!(status, if target.is_some() { 200 } else { 400 }, "{line}");
+        assert_eq!(
+            heard.first().map(|heard| heard.target.as_str()),
+            target,
+            "{line}"
+        );
+    }
+}

@@ -17,9 +17,12 @@ mod tests;
 #[cfg(test)]
 mod tests_directory;
 #[cfg(test)]
+mod tests_identity;
+#[cfg(test)]
 mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
+mod upstream;
 mod values;
 pub mod written;
 
@@ -33,9 +36,13 @@ use ipnet::IpNet;
 use self::fault::{Fault, Source};
 pub use self::messages::{HttpUrl, Mail, MailTls, Sms, SmsProvider, Twilio, TwilioFrom, Webhook};
 pub use self::schema::json_schema;
+pub use self::upstream::{
+    Cookies, Endpoint, HeaderTemplate, Identity, MethodOverride, TemplatePart, Upstream,
+    UpstreamNames,
+};
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
-use crate::secret::{MasterKey, Secret};
+use crate::secret::MasterKey;
 
 /// Reads and resolves a configuration file; with it come the warnings.
 ///
@@ -124,10 +131,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// The upstreams' names, in order, for the routes that name them.
+    /// The upstream of a name; the first one without.
     #[must_use]
-    pub fn upstream_names(&self) -> Vec<&str> {
-        self.upstreams.iter().map(|one| one.name.as_str()).collect()
+    pub fn upstream(&self, name: Option<&str>) -> Option<&Upstream> {
+        match name {
+            None => self.upstreams.first(),
+            Some(name) => self.upstreams.iter().find(|one| one.name == name),
+        }
+    }
+
+    /// The names of upstreams and of their identities, in order, for the routes that name them.
+    #[must_use]
+    pub fn upstream_names(&self) -> Vec<UpstreamNames<'_>> {
+        self.upstreams.iter().map(UpstreamNames::of).collect()
     }
 }
 
@@ -345,87 +361,6 @@ pub struct Window {
     pub limit: u32,
     /// In how long.
     pub per: Duration,
-}
-
-/// A service we forward to.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Its name; the assertion's `aud`.
-    pub name: String,
-    /// At least one endpoint.
-    pub endpoints: Vec<Endpoint>,
-    /// `Host` to send; `None` passes the client's.
-    pub host: Option<String>,
-    /// Header templates, name (lower case) and value, in order.
-    pub headers: Vec<HeaderTemplate>,
-    /// Whether runs of `/` are merged instead of refused.
-    pub merge_slashes: bool,
-    /// Where it reads a method that overrides the request's.
-    pub method_override: MethodOverride,
-    /// For a connection to stand; default 3 s.
-    pub connect_timeout: Duration,
-    /// From the request's end to the response's head; default 30 s.
-    pub response_timeout: Duration,
-    /// For a body to make progress; default 60 s.
-    pub idle_timeout: Duration,
-    /// Connections kept open without a request, per worker and endpoint; default 32.
-    pub keep_idle: usize,
-    /// Requests under way at once, over all workers; default 1,024; beyond: `503`.
-    pub concurrency: usize,
-}
-
-/// Where an application reads a field `_method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MethodOverride {
-    /// In the query.
-    pub query: bool,
-    /// In a form.
-    pub form: bool,
-    /// In a form in parts.
-    pub multipart: bool,
-}
-
-/// One address of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Host name or address; an IPv6 address without its brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-/// A header that the gateway sets on requests to an upstream.
-#[derive(Clone, Debug)]
-pub struct HeaderTemplate {
-    /// Lower-case name.
-    pub name: http::HeaderName,
-    /// What it carries.
-    pub parts: Vec<TemplatePart>,
-}
-
-/// A piece of a header's value.
-#[derive(Clone, Debug)]
-pub enum TemplatePart {
-    /// As it stands.
-    Literal(String),
-    /// A secret by reference, such as an upstream's API key.
-    Secret(Secret),
-    /// `{user.id}`
-    UserId,
-    /// `{user.email}`
-    UserEmail,
-    /// `{user.name}`
-    UserName,
-    /// `{user.login}`
-    UserLogin,
-    /// `{user.roles}`, joined by commas.
-    UserRoles,
-    /// `{company.id}`
-    CompanyId,
-    /// `{company.name}`
-    CompanyName,
-    /// `{assertion}`: the signed assertion.
-    Assertion,
 }
 
 /// The policy set.

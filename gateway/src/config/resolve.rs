@@ -4,8 +4,10 @@
 //! A value that does not resolve leaves a fault and its default behind, so that what depends on
 //! it can be judged as well; a configuration comes out only if there was no fault at all.
 
+mod cookies;
 mod directory;
 mod fields;
+mod identity;
 mod listeners;
 mod login;
 mod messages;
@@ -124,7 +126,7 @@ impl Resolver<'_> {
             mail: self.mail(written.mail.as_ref()),
             session: self.session(&written.session),
             login: self.login(&written.login),
-            upstreams: self.upstreams(written.upstream.as_deref().unwrap_or_default()),
+            upstreams: self.upstreams(written.upstream.as_deref().unwrap_or_default(), &public_url),
             policy: self.policy(&written.policy),
             admin: self.admin(written, &listeners),
             limits: self.limits(&written.limits),

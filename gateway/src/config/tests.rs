@@ -40,7 +40,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
 }
 
 /// Each fault as `line:column message`.
-fn complaints(text: &str) -> Vec<String> {
+pub(super) fn complaints(text: &str) -> Vec<String> {
     lines(&read(text).unwrap_err())
 }
 

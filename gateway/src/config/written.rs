@@ -2,6 +2,7 @@
 //! keys and types. The comments here are the descriptions in the published JSON Schema.
 
 mod messages;
+mod upstream;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use messages::{Mail, Sms};
+pub use upstream::{Basic, Identity, Upstream};
 
 const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SIZE: &str = "^[0-9]+(B|KiB|MiB|GiB)$";
@@ -271,45 +273,6 @@ pub struct Window {
     /// In how long.
     #[schemars(required, extend("pattern" = DURATION))]
     pub per: Option<At<String>>,
-}
-
-/// A service to forward to.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// Its name: what routes call it, and the assertion's `aud`.
-    #[schemars(required)]
-    pub name: Option<At<String>>,
-    /// Its endpoints, each `http://HOST:PORT`.
-    #[schemars(required)]
-    pub addresses: Option<At<Vec<At<String>>>>,
-    /// The `Host` to send. Default: the one that the client sent.
-    pub host: Option<At<String>>,
-    /// Headers to set, name to value. A value is text with placeholders: `{user.id}`,
-    /// `{user.email}`, `{user.name}`, `{user.login}`, `{user.roles}`, `{company.id}`,
-    /// `{company.name}`, `{assertion}` and secrets, `{env:NAME}` or `{file:PATH}`; a value that is
-    /// a secret and nothing else may leave out the braces; `{{` and `}}` are braces themselves.
-    /// Replaces the default: `x-user-id`, `x-user-email`, `x-company-id` and
-    /// `x-portvakt-assertion`.
-    pub headers: Option<BTreeMap<At<String>, Hidden>>,
-    /// Whether runs of `/` in a path are merged into one instead of refused. Default: `false`.
-    pub merge_slashes: Option<At<bool>>,
-    /// Where the application reads a field `_method` that overrides the method, besides the header
-    /// fields that do, which are always judged: `query`, `form`, `multipart`. Default: nowhere.
-    pub method_override: Option<At<Vec<At<String>>>>,
-    /// For a connection to stand. Default: `3s`.
-    #[schemars(extend("pattern" = DURATION))]
-    pub connect_timeout: Option<At<String>>,
-    /// From the request's end to the head of the response. Default: `30s`.
-    #[schemars(extend("pattern" = DURATION))]
-    pub response_timeout: Option<At<String>>,
-    /// For a body to make progress. Default: `60s`.
-    #[schemars(extend("pattern" = DURATION))]
-    pub idle_timeout: Option<At<String>>,
-    /// Connections kept open without a request, per worker and endpoint. Default: 32.
-    pub keep_idle: Option<At<u64>>,
-    /// Requests under way at once, over all workers. Default: 1024; beyond: `503`.
-    pub concurrency: Option<At<u64>>,
 }
 
 /// The policy set.

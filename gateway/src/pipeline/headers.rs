@@ -56,6 +56,27 @@ const NEVER_FROM_OUTSIDE: [&str; 31] = [
     "x-webauth-user",
 ];
 
+/// Fields of an answer that a reader who joins trailers to the head would obey.
+const NOT_IN_A_TRAILER: [&str; 17] = [
+    "cache-control",
+    "clear-site-data",
+    "content-encoding",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "expires",
+    "location",
+    "pragma",
+    "refresh",
+    "retry-after",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "vary",
+    "www-authenticate",
+];
+
 /// What is stripped from every request in whatever spelling.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderPlan {
@@ -69,7 +90,7 @@ impl HeaderPlan {
     pub fn new(upstreams: &[config::Upstream]) -> Self {
         let own = upstreams
             .iter()
-            .flat_map(|upstream| &upstream.headers)
+            .flat_map(config::Upstream::all_headers)
             .map(|h| h.name.as_str());
         let defaults = [
             "x-user-id",
@@ -120,6 +141,14 @@ impl HeaderPlan {
             .cloned()
             .collect();
         for name in doomed {
+            trailers.remove(name);
+        }
+    }
+
+    /// An answer's trailers set no cookie, frame nothing, and name nobody (the same).
+    pub(super) fn clean_answer_trailers(&self, trailers: &mut HeaderMap) {
+        self.clean_trailers(trailers);
+        for name in NOT_IN_A_TRAILER {
             trailers.remove(name);
         }
     }

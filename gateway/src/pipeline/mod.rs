@@ -4,6 +4,8 @@
 //! forwarded holds a [`Permit`], and only `authorise` can make one. Every refusal goes through one
 //! place that turns it into an answer, and one wrapper observes it all.
 
+mod address;
+mod answer;
 mod authenticate;
 mod authorise;
 mod forward;
@@ -29,6 +31,7 @@ use crate::audit::Audit;
 use crate::body::Body;
 use crate::clock::SharedClock;
 use crate::config::{Config, MethodOverride};
+use crate::cookie::Binder;
 use crate::directory::SharedDirectory;
 use crate::metrics::Metrics;
 use crate::policy::{Authoriser, Lookups, Overrides, PolicySet, RouteMatch};
@@ -71,6 +74,8 @@ pub struct Shared {
     pub own_pages: Arc<dyn OwnPages>,
     /// What is stripped from every request, and what is set.
     pub headers: Arc<HeaderPlan>,
+    /// Binds the application's cookies to their users.
+    pub binder: Binder,
 }
 
 /// The gateway's own pages, which the floor above provides.
@@ -207,15 +212,20 @@ struct Routed {
 }
 
 impl Routed {
-    fn new(shared: &Shared, normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
+    fn new(shared: &Shared, mut normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
         normalised.refuse_cross_site(&shared.config, false)?;
         let set = shared.policy.load_full();
-        let matched = set.route(normalised.target(), normalised.host());
+        let mut matched = set.route(normalised.target(), normalised.host());
         if set.encoded_slashes() {
             let held = matched.as_ref().map(RouteMatch::holds_slashes);
             if !held.unwrap_or_else(|| !normalised.target().path().contains("%2F")) {
                 return Err(Refusal::Target(TargetError::Separator));
             }
+        }
+        let upstream = matched.as_ref().and_then(|found| found.route().upstream());
+        if normalised.strip_query(shared.config.upstream(upstream)) {
+            // What is judged is what is forwarded.
+            matched = set.route(normalised.target(), normalised.host());
         }
         if let Some(matched) = &matched {
             seen.route = Some(Arc::clone(matched.route()));

@@ -11,7 +11,7 @@ use super::observe::Seen;
 use super::{Hold, Peer, Refusal, Shared};
 use crate::body::Body;
 use crate::client::{self, Client, RequestId};
-use crate::config::{Config, PublicUrl};
+use crate::config::{self, Config, PublicUrl};
 use crate::cookie;
 use crate::target::{self, Leniency, Target, TargetError};
 
@@ -69,6 +69,22 @@ impl Normalised {
         self.request
     }
 
+    /// Takes the query fields out that carry credentials of the application's own; whether there
+    /// was one.
+    pub(super) fn strip_query(&mut self, upstream: Option<&config::Upstream>) -> bool {
+        let names = upstream.map_or(&[][..], |upstream| &upstream.strip_query);
+        if names.is_empty() {
+            return false;
+        }
+        match self.target.without_fields(names) {
+            Some(stripped) => {
+                self.target = stripped;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Another site's page may neither change anything nor open a socket; `overridden` if the request
     /// may be taken for one that changes something.
     pub(super) fn refuse_cross_site(
@@ -105,6 +121,16 @@ impl Authority {
     fn host(&self) -> &str {
         let host = self.text.get(..self.host_end).unwrap_or_default();
         host.strip_suffix('.').unwrap_or(host)
+    }
+
+    /// The origin by which the client knows us: the port is that of the public URL, and not the
+    /// client's to choose.
+    pub(super) fn origin(&self, public: &PublicUrl) -> String {
+        let (scheme, host) = (&public.scheme, self.host());
+        match public.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
     }
 
     /// As the client named it.

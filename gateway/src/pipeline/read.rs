@@ -2,6 +2,7 @@
 //! passed on byte for byte.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,8 @@ use super::observe::Seen;
 use super::{Refusal, Routed, Shared};
 use crate::body::{Body, BodyError};
 use crate::policy::{READ_BYTES, RouteMatch, Sent};
+use crate::session::Session;
+use crate::target::Target;
 
 /// Most bytes of a form that is read for nothing but an override of its method.
 const OVERRIDE_BYTES: u64 = 1024 * 1024;
@@ -84,13 +87,22 @@ async fn read_body(shared: &Shared, routed: &mut Routed) -> Result<Bytes, Refusa
 
 /// Everything that the routes want to know.
 fn read_places(mut authenticated: Authenticated, body: &[u8]) -> Result<Authenticated, Refusal> {
-    let (Authenticated::Public(routed) | Authenticated::User(routed, _)) = &mut authenticated;
+    let (routed, session) = match &mut authenticated {
+        Authenticated::Public(routed) => (routed, None),
+        Authenticated::User(routed, session) => (routed, Some(Arc::clone(session))),
+    };
     let Routed {
         normalised,
         matched,
         also,
         ..
     } = routed;
+    if let Some(target) = filtered(&normalised.target, matched, also, session.as_ref())? {
+        for matched in matched.iter_mut().chain(also.iter_mut()) {
+            matched.take_query(&target);
+        }
+        normalised.target = target;
+    }
     for matched in matched.iter_mut().chain(also) {
         if !matched.route().reads() {
             continue;
@@ -106,6 +118,24 @@ fn read_places(mut authenticated: Authenticated, body: &[u8]) -> Result<Authenti
         }
     }
     Ok(authenticated)
+}
+
+/// The target with the query that every route lets pass, if it is another than the one that came.
+fn filtered(
+    target: &Target,
+    matched: &Option<RouteMatch>,
+    also: &[RouteMatch],
+    session: Option<&Arc<Session>>,
+) -> Result<Option<Target>, Refusal> {
+    let principal = session.map(|session| &**session.principal());
+    let mut filtered = None;
+    for matched in matched.iter().chain(also) {
+        let current = filtered.as_ref().unwrap_or(target);
+        if let Some(other) = matched.filter_query(current, principal)? {
+            filtered = Some(other);
+        }
+    }
+    Ok(filtered)
 }
 
 /// A whole body, or `None` if it is longer than the limit; and the same to be sent.

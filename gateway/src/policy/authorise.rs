@@ -20,6 +20,7 @@ use crate::target::{Leniency, Target};
 use super::PolicySet;
 use super::cedar::Action;
 use super::facts::{Asker, FactsCache, FactsError};
+use super::reading::Given;
 use super::resource::{Record, Resource};
 use super::routes::{Learn, MAX_IDENTIFIERS, Place, RouteMatch, Subject};
 use super::source::Lookups;
@@ -71,15 +72,28 @@ impl Authoriser {
         matched: &RouteMatch,
         lookups: &Arc<dyn Lookups>,
     ) -> Result<Decision, FactsError> {
-        let judge =
-            |action, record: Option<&Arc<Record>>| self.judge(set, principal, action, record);
         let route = matched.route();
+        let judge = |action, record: Option<&Arc<Record>>| {
+            // What does not exist yet is made on the company.
+            let action = match (&route.subject, route.creates, record) {
+                (Subject::Named(own, _), Some(create), None) if *own == action => create,
+                _ => action,
+            };
+            // Another action than the route's, asked for what a refusal may tell, has no context.
+            let given = match route.subject.action() == Some(action) {
+                true => matched.context(),
+                false => &[],
+            };
+            self.judge(set, principal, action, record, given)
+        };
+        if !matched.is_read() {
+            return Ok(self.hidden(set, Arc::new([])));
+        }
         let Subject::Named(..) = &route.subject else {
             return Ok(verdict::decide(set, route, std::iter::once(None), judge));
         };
-        // What was not read in full is not judged, and what no resource can be called is nobody's:
-        // no one is asked about it.
-        if !matched.is_read() || matched.named().any(|(_, id)| id.is_none()) {
+        // What no resource can be called is nobody's: no one is asked about it.
+        if matched.named().any(|(_, id)| id.is_none()) {
             return Ok(self.hidden(set, Arc::new([])));
         }
         let asker = Asker {
@@ -95,14 +109,25 @@ impl Authoriser {
             many.resize(matched.count(), None);
             many.as_mut_slice()
         };
-        for (record, (resource, id)) in records.iter_mut().zip(matched.named()) {
+        let mut made = false;
+        for (number, (record, (resource, id))) in
+            records.iter_mut().zip(matched.named()).enumerate()
+        {
             let id = id.unwrap_or_default();
             *record = self.facts.find(asker, resource, &id).await?;
-            if record.is_none() {
+            let creates = matched.creates(number).is_some();
+            if record.is_none() && creates {
+                // Someone may have made it since it was last asked for.
+                self.facts.drop_facts(resource, &id);
+                *record = self.facts.find(asker, resource, &id).await?;
+                made = record.is_none();
+            }
+            if record.is_none() && !creates {
                 return Ok(self.hidden(set, Arc::new([resource.label(&id)])));
             }
         }
         let subjects = records.iter().flatten().map(Some);
+        let subjects = subjects.chain(made.then_some(None));
         Ok(verdict::decide(set, route, subjects, judge))
     }
 
@@ -151,19 +176,26 @@ impl Authoriser {
             forgotten.map_err(|error| unavailable(label, &error))?;
             self.facts.drop_facts(resource, &id);
         }
-        let Some(learn) = &matched.route().learn else {
-            return Ok(None);
-        };
-        let Some(id) = new_identifier(learn, answer) else {
-            return Ok(None);
-        };
         let asker = Asker {
             set,
             principal,
             lookups,
         };
-        self.learn(asker, &learn.resource, &id).await?;
-        Ok(Some(id))
+        let mut first = None;
+        for learn in &matched.route().learn {
+            if let Some(id) = new_identifier(learn, answer) {
+                self.learn(asker, &learn.resource, &id).await?;
+                first.get_or_insert(id);
+            }
+        }
+        if matched.route().creates.is_some()
+            && answer.status.is_success()
+            && let Some((resource, id)) = matched.last_captured()
+            && resource.learns()
+        {
+            self.learn(asker, resource, &id).await?;
+        }
+        Ok(first)
     }
 
     /// Remembers whose a new resource is, if every source says that there is no such thing.
@@ -206,7 +238,12 @@ impl Authoriser {
         principal: &Arc<Principal>,
         action: Action,
         record: Option<&Arc<Record>>,
+        given: &[(Box<str>, Given)],
     ) -> Arc<Judged> {
+        if !given.is_empty() {
+            // Values of one request are seldom those of the next.
+            return Arc::new(self.count(set.judge(principal, action, record, given)));
+        }
         let key = KeyRef {
             set: set.fingerprint(),
             principal,
@@ -216,15 +253,18 @@ impl Authoriser {
         if let Some(judged) = self.decisions.get(&key) {
             return judged;
         }
-        let judged = set.judge(principal, action, record);
-        let verdict = if judged.allow { "allow" } else { "deny" };
-        let rule = judged.rule.as_deref().unwrap_or("default");
-        let judged = Arc::new(Judged {
-            counter: Some(self.metrics.decisions.with_label_values(&[verdict, rule])),
-            ..judged
-        });
+        let judged = Arc::new(self.count(set.judge(principal, action, record, given)));
         self.decisions.insert(key.to_owned(), Arc::clone(&judged));
         judged
+    }
+
+    fn count(&self, judged: Judged) -> Judged {
+        let verdict = if judged.allow { "allow" } else { "deny" };
+        let rule = judged.rule.as_deref().unwrap_or("default");
+        Judged {
+            counter: Some(self.metrics.decisions.with_label_values(&[verdict, rule])),
+            ..judged
+        }
     }
 
     fn hidden(&self, set: &PolicySet, resources: Arc<[Arc<str>]>) -> Decision {

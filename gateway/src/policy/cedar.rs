@@ -5,15 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Effect, Entities, EntityUid, PolicyId,
-    PolicySet, Request, Schema, Validator,
+    AuthorizationError, Authorizer, Decision, Effect, Entities, EntityUid, PolicyId, PolicySet,
+    Request, Schema, Validator,
 };
 
 use crate::config::fault::{Fault, Source};
 use crate::principal::Principal;
 
 use super::cedar_files::{parse_rules, parse_schema, span, validate};
+use super::context::{self, ContextField};
 use super::entities::{KindType, NOBODY, Types};
+use super::reading::Given;
 use super::resource::{Kind, Record, Resources};
 
 /// An action by its number.
@@ -33,6 +35,8 @@ pub(super) struct Rules {
     base: Entities,
     types: Types,
     actions: Vec<(Box<str>, EntityUid)>,
+    /// What the schema has in the context of each action.
+    contexts: Vec<Vec<ContextField>>,
     /// What the schema lets a user do to what; `None` is the company.
     applies: HashSet<(Action, Option<Kind>)>,
     /// Each rule's place among all, and its name for people.
@@ -111,7 +115,7 @@ impl Rules {
             .map(|uid| (uid.id().unescaped().into(), uid.clone()))
             .collect();
         actions.sort_by(|(a, _), (b, _)| a.cmp(b));
-        refuse_contexts(&schema, &types, files.schema, faults);
+        let contexts = context::read(files.schema, actions.iter().map(|(name, _)| &**name));
         let applies = read_applies(&schema, &types, &actions);
         Some(Self {
             authorizer: Authorizer::new(),
@@ -123,6 +127,7 @@ impl Rules {
             base,
             types,
             actions,
+            contexts,
             applies,
             labels,
         })
@@ -147,6 +152,11 @@ impl Rules {
         self.actions
             .get(action.0)
             .map_or("", |(name, _)| name.as_ref())
+    }
+
+    /// What the schema has in the context of an action.
+    pub(super) fn context(&self, action: Action) -> &[ContextField] {
+        self.contexts.get(action.0).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the schema lets a user do this to that; `None` is the company.
@@ -193,12 +203,13 @@ impl Rules {
         principal: &Principal,
         action: Action,
         subject: Option<&Record>,
+        given: &[(Box<str>, Given)],
     ) -> Finding {
         let applies = self.applies(action, subject.map(|record| record.kind));
         if !applies || principal.id.as_str() == NOBODY {
             return Finding::default();
         }
-        self.evaluate(principal, action, subject)
+        self.evaluate(principal, action, subject, given)
             .unwrap_or_default()
     }
 
@@ -207,6 +218,7 @@ impl Rules {
         principal: &Principal,
         action: Action,
         subject: Option<&Record>,
+        given: &[(Box<str>, Given)],
     ) -> Option<Finding> {
         let (_, action) = self.actions.get(action.0)?;
         let user = self.types.user_uid(principal.id.as_str());
@@ -220,7 +232,8 @@ impl Rules {
             entities.push(self.types.resource(record)?.ok()?);
         }
         let entities = self.base.clone().add_entities(entities, None).ok()?;
-        let request = Request::new(user, action.clone(), resource, Context::empty(), None).ok()?;
+        let given = context::given(given)?;
+        let request = Request::new(user, action.clone(), resource, given, None).ok()?;
         let response = self
             .authorizer
             .is_authorized(&request, &self.policies, &entities);
@@ -247,23 +260,6 @@ impl Rules {
         let mut found: Vec<_> = ids.filter_map(|id| self.labels.get(id)).collect();
         found.sort();
         found.into_iter().map(|(_, name)| name.clone()).collect()
-    }
-}
-
-/// Faults every action that cannot do without a context: the gateway gives none yet, and a rule
-/// that reads it would never be evaluated.
-fn refuse_contexts(schema: &Schema, types: &Types, source: &Source, faults: &mut Vec<Fault>) {
-    let mut told = HashSet::new();
-    let envs = schema.request_envs();
-    for env in envs.filter(|env| *env.principal() == types.user) {
-        let fits = Context::empty().validate(schema, env.action());
-        if fits.is_err() && told.insert(env.action().clone()) {
-            let start = source.text().find("context").unwrap_or_default();
-            let name = env.action().id().unescaped().to_owned();
-            let message =
-                format!("the `context` of action `{name}` is not built yet in this version");
-            faults.push(source.fault(start..start, message));
-        }
     }
 }
 

@@ -248,7 +248,8 @@ impl Authoriser {
             lookups: case.lookups,
         };
         let mut subjects = Some(Vec::new());
-        for (resource, id) in matched.named() {
+        for (number, (resource, id)) in matched.named().enumerate() {
+            let mut creates = false;
             let mut one = ExplainedResource::default();
             let record = match id {
                 None => {
@@ -262,6 +263,7 @@ impl Authoriser {
                         Ok(found) => {
                             let age = self.facts().age(asker, resource, &id);
                             one.age_seconds = age.map(|age| age.as_secs());
+                            creates = found.is_none() && matched.creates(number).is_some();
                             found
                         }
                         Err(error) => {
@@ -275,6 +277,12 @@ impl Authoriser {
             match (&record, &mut subjects) {
                 (Some(record), Some(subjects)) => subjects.push(Some(Arc::clone(record))),
                 (Some(_), None) => {}
+                (None, _) if creates => {
+                    one.source = Some("nothing: the request makes it".to_owned());
+                    if let Some(subjects) = &mut subjects {
+                        subjects.push(None);
+                    }
+                }
                 (None, _) => {
                     one.unknown
                         .get_or_insert_with(|| "no source knows it".to_owned());
@@ -320,16 +328,30 @@ fn conclude(
 ) {
     let Case { set, principal, .. } = case;
     let route = matched.route();
+    let judged = |action, record: Option<&Arc<Record>>| {
+        // As for a request: what does not exist yet is made on the company, and another action
+        // than the route's own has no context.
+        let action = match (&route.subject, route.creates, record) {
+            (Subject::Named(own, _), Some(create), None) if *own == action => create,
+            _ => action,
+        };
+        match route.subject.action() == Some(action) {
+            true => (action, matched.context()),
+            false => (action, Default::default()),
+        }
+    };
     if let Subject::Company(action) | Subject::Named(action, _) = &route.subject {
         for (one, subject) in told.resources.iter_mut().zip(subjects) {
-            let finding = set.find(principal, *action, subject.as_ref());
+            let (action, given) = judged(*action, subject.as_ref());
+            let finding = set.find(principal, action, subject.as_ref(), given);
             one.allowed = finding.allow;
             one.rules = finding.rules.iter().map(ToString::to_string).collect();
         }
     }
     let subjects = subjects.iter().map(Option::as_ref);
     let decision = verdict::decide(set, route, subjects, |action, record| {
-        Arc::new(set.judge(principal, action, record))
+        let (action, given) = judged(action, record);
+        Arc::new(set.judge(principal, action, record, given))
     });
     told.rule = decision.rule.as_ref().map(ToString::to_string);
     (told.verdict, told.status) = match decision.verdict {

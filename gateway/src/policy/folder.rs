@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use data_encoding::HEXLOWER;
 
+use crate::config::UpstreamNames;
 use crate::config::fault::{Fault, Source};
 
 use super::cedar::{Files, Rules};
@@ -111,7 +112,10 @@ impl Folder {
     }
 
     /// Puts the set together; `None` if a part is missing or too broken to go on.
-    pub(super) fn resolve(self, upstreams: &[&str]) -> (Option<PolicySet>, Vec<Fault>) {
+    pub(super) fn resolve(
+        self,
+        upstreams: &[UpstreamNames<'_>],
+    ) -> (Option<PolicySet>, Vec<Fault>) {
         let mut faults = Vec::new();
         let mut resources = Resources::new();
         let mut routes = None;

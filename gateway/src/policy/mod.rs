@@ -14,6 +14,7 @@
 mod authorise;
 mod cedar;
 mod cedar_files;
+mod context;
 mod entities;
 mod explain;
 mod facts;
@@ -23,6 +24,7 @@ mod nesting;
 mod overrides;
 mod pattern;
 mod proof;
+mod query;
 mod reader;
 mod reading;
 pub mod report;
@@ -44,6 +46,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::UpstreamNames;
 use crate::config::fault::Fault;
 use crate::principal::Principal;
 use crate::target::Target;
@@ -61,6 +64,7 @@ pub use verdict::{CopyOffer, Decision, Denied, Verdict};
 
 use cedar::{Action, Finding, Rules};
 use folder::Folder;
+use reading::Given;
 use resource::{Kind, Record};
 use routes::{Copies, Subject};
 use table::Table;
@@ -99,12 +103,12 @@ impl PolicySet {
     /// # Errors
     ///
     /// Every fault of every file, warnings among them: nothing of a faulty set takes effect.
-    pub fn load(dir: &Path, upstreams: &[&str]) -> Result<Loaded, Vec<Fault>> {
+    pub fn load(dir: &Path, upstreams: &[UpstreamNames<'_>]) -> Result<Loaded, Vec<Fault>> {
         nesting::on_deep_stack(|| Self::load_here(dir, upstreams))
             .unwrap_or_else(|fault| Err(vec![fault]))
     }
 
-    fn load_here(dir: &Path, upstreams: &[&str]) -> Result<Loaded, Vec<Fault>> {
+    fn load_here(dir: &Path, upstreams: &[UpstreamNames<'_>]) -> Result<Loaded, Vec<Fault>> {
         let mut faults = Vec::new();
         let files = Folder::read(dir, &mut faults);
         let (set, mut found) = files.resolve(upstreams);
@@ -204,11 +208,28 @@ impl PolicySet {
     }
 
     /// What the rules say, uncached.
-    fn judge(&self, principal: &Principal, action: Action, record: Option<&Arc<Record>>) -> Judged {
-        Judged::new(principal, record, self.find(principal, action, record))
+    fn judge(
+        &self,
+        principal: &Principal,
+        action: Action,
+        record: Option<&Arc<Record>>,
+        given: &[(Box<str>, Given)],
+    ) -> Judged {
+        Judged::new(
+            principal,
+            record,
+            self.find(principal, action, record, given),
+        )
     }
 
-    fn find(&self, principal: &Principal, action: Action, record: Option<&Arc<Record>>) -> Finding {
-        self.rules.judge(principal, action, record.map(|r| &**r))
+    fn find(
+        &self,
+        principal: &Principal,
+        action: Action,
+        record: Option<&Arc<Record>>,
+        given: &[(Box<str>, Given)],
+    ) -> Finding {
+        self.rules
+            .judge(principal, action, record.map(|r| &**r), given)
     }
 }

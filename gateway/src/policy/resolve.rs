@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::config::UpstreamNames;
+
 use super::cedar::{Action, Rules};
 use super::lint;
 use super::pattern::{Pattern, Segment};
 use super::reader::{Reader, Text, nearest};
-use super::reading::{MOST_READ_BYTES, Named, Namespaces, Place as Spot, Reads};
+use super::reading::{Namespaces, Reads};
 use super::resource::{Resource, Resources, upstream};
 use super::routes::{Capture, Copies, Learn, MAX_IDENTIFIERS, Place, Route, Subject};
 use super::table::{Misplaced, Table};
 use super::template::{PathTemplate, Pointer};
-use super::written::{WrittenCopy, WrittenLearn, WrittenPlaces, WrittenRoute, WrittenSubject};
+use super::written::{WrittenCopy, WrittenLearn, WrittenRoute, WrittenSubject};
+
+mod places;
 
 /// Resolves every `[[route]]`; what has a fault is left out.
 pub(super) fn routes(
@@ -22,7 +26,7 @@ pub(super) fn routes(
     namespaces: &Namespaces,
     resources: &Resources,
     rules: Option<&Rules>,
-    upstreams: &[&str],
+    upstreams: &[UpstreamNames<'_>],
     reader: &mut Reader<'_>,
 ) -> (Vec<Arc<Route>>, Table) {
     let mut resolver = Resolver {
@@ -74,7 +78,7 @@ struct Resolver<'w, 'r, 's> {
     resources: &'w Resources,
     namespaces: &'w Namespaces,
     rules: Option<&'w Rules>,
-    upstreams: &'w [&'w str],
+    upstreams: &'w [UpstreamNames<'w>],
     reader: &'r mut Reader<'s>,
     /// Which type is copied in which line.
     copies: BTreeMap<usize, usize>,
@@ -94,12 +98,22 @@ impl Resolver<'_, '_, '_> {
             }
         };
         let upstream = upstream(written.upstream.as_ref(), self.upstreams, self.reader);
+        let identity = self.identity(written);
         let hosts = self.hosts(&written.hosts);
         let reads = self.reads(written);
+        let query = match &written.query {
+            Some(query) => self.query(query, written.public).map(Some),
+            None => Some(None),
+        };
         let subject = self.subject(written, &pattern, reads.as_ref());
         let visible_by = self.visible_by(written);
         let copy = written.copy.as_ref().map(|copy| self.copy(copy, &pattern));
-        let learn = written.learn.as_ref().map(|learn| self.learn(learn));
+        let learn: Vec<_> = written
+            .learn
+            .iter()
+            .map(|learn| self.learn(learn))
+            .collect();
+        let creates = self.creates(written, subject.as_ref());
         if written.websocket && pattern.method != Some(Method::GET) {
             let message = "a WebSocket opens with `GET` (RFC 6455, section 4.1)";
             self.reader.fault(matches.span(), message);
@@ -115,16 +129,49 @@ impl Resolver<'_, '_, '_> {
             line: self.reader.source().position(matches.span().start).0,
             action: action.into(),
             upstream,
+            identity,
             body_limit: written.body_limit,
             upgrades: written.websocket,
             pattern,
             hosts,
             subject: subject?,
             reads: reads?,
+            query: query?,
             visible_by,
             copy: copy.flatten(),
-            learn: learn.flatten(),
+            learn: learn.into_iter().flatten().collect(),
+            creates,
         })
+    }
+
+    /// The identity that the route's upstream is sent, if the route names one.
+    fn identity(&mut self, written: &WrittenRoute) -> Option<Arc<str>> {
+        let at = written.identity.as_ref()?;
+        let name = at.get_ref().as_str();
+        let named = written
+            .upstream
+            .as_ref()
+            .map(|text| text.get_ref().as_str());
+        let upstream = match named {
+            None => self.upstreams.first(),
+            // One that there is not was told where it stands.
+            Some(named) => Some(self.upstreams.iter().find(|one| one.name == named)?),
+        };
+        let (known, of) = upstream.map_or((&[][..], ""), |one| (&one.identities[..], one.name));
+        if written.public {
+            let message = "a public route names nobody: leave `identity` out";
+            self.reader.fault(at.span(), message);
+        }
+        if known.contains(&name) {
+            return Some(name.into());
+        }
+        let message = format!("the upstream `{of}` has no identity `{name}`");
+        let help = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "declare it with [[upstream.identity]] in the configuration".to_owned(),
+        };
+        self.reader.fault_with_help(at.span(), message, help);
+        None
     }
 
     fn subject(
@@ -190,47 +237,6 @@ impl Resolver<'_, '_, '_> {
                 Some(Subject::Named(action?, captures))
             }
         }
-    }
-
-    /// What the route reads outside the path.
-    fn reads(&mut self, written: &WrittenRoute) -> Option<Reads> {
-        let mut reads = Reads::default();
-        let WrittenSubject::Places(all) = &written.subject else {
-            return Some(reads);
-        };
-        let named: Vec<_> = all.iter().map(|places| self.named(places)).collect();
-        for named in named {
-            reads.named.push(named?);
-        }
-        if reads.needs_body()
-            && written
-                .body_limit
-                .is_some_and(|most| most > MOST_READ_BYTES)
-        {
-            let message = format!(
-                "a body that is read is held in memory: `body_limit` is at most {MOST_READ_BYTES}"
-            );
-            self.reader.fault(written.matches.span(), message);
-        }
-        Some(reads)
-    }
-
-    fn named(&mut self, written: &WrittenPlaces) -> Option<Named> {
-        let resource = self.known(&written.resource);
-        let name = written.resource.get_ref().as_str();
-        let places: Vec<_> = written
-            .places
-            .iter()
-            .map(|place| {
-                Spot::parse(place.get_ref(), Some(name), self.namespaces)
-                    .map_err(|message| self.reader.fault(place.span(), message))
-                    .ok()
-            })
-            .collect();
-        Some(Named {
-            places: places.into_iter().collect::<Option<Vec<_>>>()?,
-            resource: resource?,
-        })
     }
 
     fn captures(&mut self, written: &WrittenRoute, pattern: &Pattern) -> Option<Vec<Capture>> {

@@ -8,11 +8,13 @@ use http::Method;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::config::fault::Source;
+use crate::principal::Principal;
 use crate::target::{self, Target};
 
 use super::cedar::Action;
 use super::pattern::Pattern;
-use super::reading::{Read, Reads, Sent, Unreadable};
+use super::query::QueryRule;
+use super::reading::{Given, Read, Reads, Sent, Unreadable};
 use super::resource::{Kind, Resource};
 use super::template::{PathTemplate, Pointer};
 
@@ -32,6 +34,7 @@ pub struct Route {
     pub(super) line: usize,
     pub(super) action: Arc<str>,
     pub(super) upstream: Option<Arc<str>>,
+    pub(super) identity: Option<Arc<str>>,
     pub(super) body_limit: Option<u64>,
     pub(super) upgrades: bool,
     pub(super) pattern: Pattern,
@@ -39,10 +42,13 @@ pub struct Route {
     pub(super) subject: Subject,
     /// What is read outside the path.
     pub(super) reads: Reads,
+    pub(super) query: Option<QueryRule>,
     /// The action that, if allowed, makes a refusal one that tells.
     pub(super) visible_by: Option<Action>,
     pub(super) copy: Option<Copies>,
-    pub(super) learn: Option<Learn>,
+    pub(super) learn: Vec<Learn>,
+    /// What making the last resource of the path is, where it does not exist yet.
+    pub(super) creates: Option<Action>,
 }
 
 /// What a route is judged on.
@@ -55,6 +61,16 @@ pub(super) enum Subject {
     /// The resources named in the path, and those that the route reads elsewhere; all of them must
     /// pass.
     Named(Action, Vec<Capture>),
+}
+
+impl Subject {
+    /// What it is judged as; `None` if it is not.
+    pub(super) const fn action(&self) -> Option<Action> {
+        match self {
+            Self::Company(action) | Self::Named(action, _) => Some(*action),
+            Self::Public => None,
+        }
+    }
 }
 
 /// An identifier in a path.
@@ -129,6 +145,12 @@ impl Route {
         self.upstream.as_deref()
     }
 
+    /// How the upstream takes the identity here; `None` for its default.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
     /// Whether a WebSocket may open here.
     #[must_use]
     pub const fn upgrades(&self) -> bool {
@@ -147,6 +169,12 @@ impl Route {
         !self.reads.is_empty()
     }
 
+    /// Whether a header field is judged here.
+    #[must_use]
+    pub fn reads_header(&self, name: &HeaderName) -> bool {
+        self.reads.reads_header(name)
+    }
+
     /// Whether the request's body must be read for that.
     #[must_use]
     pub fn reads_body(&self) -> bool {
@@ -162,19 +190,14 @@ impl Route {
     /// Whether its answers teach who owns what.
     #[must_use]
     pub const fn learns(&self) -> bool {
-        self.learn.is_some()
+        !self.learn.is_empty() || self.creates.is_some()
     }
 
     /// Whether the answer's body is read for that.
     #[must_use]
-    pub const fn learn_needs_body(&self) -> bool {
-        matches!(
-            self.learn,
-            Some(Learn {
-                place: Place::Json(_),
-                ..
-            })
-        )
+    pub fn learn_needs_body(&self) -> bool {
+        let mut places = self.learn.iter().map(|learn| &learn.place);
+        places.any(|place| matches!(place, Place::Json(_)))
     }
 
     /// Whether a request on this route may change what it names.
@@ -248,6 +271,32 @@ impl RouteMatch {
         all == 0 || all == held.sum::<usize>()
     }
 
+    /// The target with the query that the route lets pass; `None` if it is the one that came.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] for a field that may not pass.
+    pub fn filter_query(
+        &self,
+        target: &Target,
+        principal: Option<&Principal>,
+    ) -> Result<Option<Target>, Unreadable> {
+        match &self.route.query {
+            Some(rule) => rule.apply(target, principal),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes another query, which is the one that is judged and forwarded.
+    pub fn take_query(&mut self, target: &Target) {
+        self.target = target.with_method(self.target.method().clone());
+    }
+
+    /// Values of the request that the rules may read.
+    pub(super) fn context(&self) -> &[(Box<str>, Given)] {
+        self.read.as_ref().map_or(&[], |read| &read.context)
+    }
+
     /// Reads what the route wants to know beyond the target. A request on a route that reads is
     /// denied until then.
     ///
@@ -296,6 +345,12 @@ impl RouteMatch {
         }
     }
 
+    /// What making a resource is, if it is the one that the path ends with and may be made here.
+    pub(super) fn creates(&self, number: usize) -> Option<Action> {
+        let last = number + 1 == self.captured();
+        self.route.creates.filter(|_| last)
+    }
+
     /// How many resources are named.
     pub(super) fn count(&self) -> usize {
         self.captured() + self.read.as_ref().map_or(0, |read| read.named.len())
@@ -327,6 +382,12 @@ impl RouteMatch {
         });
         let elsewhere = self.read.iter().flat_map(|read| &read.named);
         in_path.chain(elsewhere.map(|(resource, id)| (resource, id.as_deref().map(Cow::Borrowed))))
+    }
+
+    /// The last resource that the path names.
+    pub(super) fn last_captured(&self) -> Option<(&Arc<Resource>, Cow<'_, str>)> {
+        let (resource, id) = self.named().take(self.captured()).last()?;
+        Some((resource, id?))
     }
 
     /// The resource that the path ends with: what a `DELETE` removes.

@@ -172,6 +172,9 @@ impl Test {
                 let message = "the path has an encoded slash".to_owned();
                 return Err(Unreadable::Malformed(message));
             }
+            if let Some(target) = matched.filter_query(&self.target, self.principal.as_ref())? {
+                matched.take_query(&target);
+            }
             matched.read(self.sent())?;
             let decision = self.decide(set, &matched, touched);
             let allowed = decision.is_allowed();
@@ -199,31 +202,37 @@ impl Test {
             }
             (None, _) => return Decision::hidden(set, nothing()),
         };
-        let action = match &route.subject {
-            Subject::Company(action) | Subject::Named(action, _) => Some(*action),
-            Subject::Public => None,
-        };
+        let action = route.subject.action();
         let judge = |asked, record: Option<&Arc<Record>>| {
-            let finding = set.find(principal, asked, record);
+            let asked = match (&route.subject, route.creates, record) {
+                (Subject::Named(own, _), Some(create), None) if *own == asked => create,
+                _ => asked,
+            };
+            let given = match action == Some(asked) {
+                true => matched.context(),
+                false => &[],
+            };
+            let finding = set.find(principal, asked, record, given);
             if action == Some(asked) {
                 touched.extend(finding.rules.iter().cloned());
             }
             Arc::new(Judged::new(principal, record, finding))
         };
         let mut records = Vec::new();
-        for (resource, id) in matched.named() {
+        for (number, (resource, id)) in matched.named().enumerate() {
             let Some(id) = id else {
                 return Decision::hidden(set, nothing());
             };
             match self.record(resource, &id) {
-                Some(record) => records.push(record),
+                Some(record) => records.push(Some(record)),
+                None if matched.creates(number).is_some() => records.push(None),
                 None => return Decision::hidden(set, Arc::new([resource.label(&id)])),
             }
         }
         if let Subject::Company(_) = route.subject {
             return verdict::decide(set, route, std::iter::once(None), judge);
         }
-        verdict::decide(set, route, records.iter().map(Some), judge)
+        verdict::decide(set, route, records.iter().map(Option::as_ref), judge)
     }
 
     /// The facts that decide, as the test gives them.

@@ -23,6 +23,11 @@ impl Name {
         }
     }
 
+    /// As written.
+    pub(in crate::policy) fn as_str(&self) -> &str {
+        &self.exact
+    }
+
     /// Whether some application takes a field of this name for the one that is meant: in other
     /// capitals, with `.` for brackets, as `id[]` or `id[0]`, or as PHP folds names.
     pub(in crate::policy) fn is_like(&self, field: &str) -> bool {
@@ -32,7 +37,7 @@ impl Name {
     }
 
     /// Whether every application takes it so.
-    fn is(&self, field: &str) -> bool {
+    pub(in crate::policy) fn is(&self, field: &str) -> bool {
         let rest = field.strip_prefix(&*self.exact);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
     }
@@ -67,6 +72,11 @@ impl Fields {
             found.present |= own && name.is(field);
             found.values.push(Value::Text(value.clone()));
         }
+    }
+
+    /// Every name.
+    pub(in crate::policy) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// The values of every spelling of a name.

@@ -4,6 +4,7 @@
 //! comes twice, in another spelling, or in the query beside the form gives several values, and all
 //! of them are judged. What two readers could read differently is refused.
 
+mod context;
 mod fields;
 mod json;
 mod media;
@@ -22,6 +23,7 @@ use super::resource::Resource;
 use json::Json;
 use xml::Element;
 
+pub(super) use context::{ContextPlace, ContextType, Given};
 pub(super) use fields::{Fields, Name};
 pub(super) use media::{Format, Media, is_plain};
 pub(super) use multipart::parse as parse_parts;
@@ -88,6 +90,8 @@ fn malformed<T>(message: impl Into<String>) -> Result<T, Unreadable> {
 pub(super) struct Reads {
     /// Resources that are named outside the path.
     pub(super) named: Vec<Named>,
+    /// Values for the rules.
+    pub(super) context: Vec<ContextPlace>,
 }
 
 /// Where resources of one type are named.
@@ -102,6 +106,8 @@ pub(super) struct Named {
 pub(super) struct Read {
     /// The resources with their identifiers; `None` for what no resource of the type can be called.
     pub(super) named: Vec<(Arc<Resource>, Option<Box<str>>)>,
+    /// Values for the rules, by name.
+    pub(super) context: Vec<(Box<str>, Given)>,
     /// Header fields in the one form that was judged.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -127,16 +133,22 @@ pub(super) struct Found {
 impl Reads {
     /// Whether nothing is read.
     pub(super) fn is_empty(&self) -> bool {
-        self.named.is_empty()
+        self.named.is_empty() && self.context.is_empty()
     }
 
     fn places(&self) -> impl Iterator<Item = &Place> {
-        self.named.iter().flat_map(|named| &named.places)
+        let named = self.named.iter().flat_map(|named| &named.places);
+        named.chain(self.context.iter().map(|given| &given.place))
     }
 
     /// The forms of bodies in which places stand.
     pub(super) fn formats(&self) -> impl Iterator<Item = Format> {
         self.places().filter_map(Place::format)
+    }
+
+    /// Whether a header field is read.
+    pub(super) fn reads_header(&self, name: &HeaderName) -> bool {
+        self.places().any(|place| place.is_in_header(name))
     }
 
     /// Whether a body is read.
@@ -164,6 +176,10 @@ impl Reads {
                     read.named.push(entry);
                 }
             }
+        }
+        for given in &self.context {
+            let found = parts.find(&given.place, &mut read.headers)?;
+            read.context.extend(given.read(found.values)?);
         }
         read.named
             .sort_by(|(a, x), (b, y)| (a.kind.0, x).cmp(&(b.kind.0, y)));

@@ -78,6 +78,11 @@ impl Place {
         })
     }
 
+    /// Whether it stands in this header field.
+    pub(super) fn is_in_header(&self, name: &HeaderName) -> bool {
+        matches!(&self.kind, Kind::Header(header) if header.name == name)
+    }
+
     /// The form of body that it stands in.
     pub(in crate::policy) const fn format(&self) -> Option<Format> {
         match self.kind {

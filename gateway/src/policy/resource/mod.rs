@@ -126,6 +126,15 @@ impl Resource {
         }
     }
 
+    /// Whether "there is no such resource" is known, and not merely unseen.
+    pub(super) fn knows_missing(&self) -> bool {
+        let all_know = match &self.origin {
+            Origin::Parent { .. } => true,
+            Origin::Facts(sources) => sources.iter().any(|s| !matches!(s, FactSource::Learned)),
+        };
+        all_know && !self.is_per_caller()
+    }
+
     /// Whether answers that passed through are a source.
     pub(super) fn learns(&self) -> bool {
         match &self.origin {

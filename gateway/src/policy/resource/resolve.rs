@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use crate::config::UpstreamNames;
+
 use super::{Ask, FactSource, Kind, MAX_DEPTH, Origin, Resource};
 use crate::policy::pattern::is_name;
 use crate::policy::reader::{Reader, Text, nearest};
@@ -22,7 +24,7 @@ pub(in crate::policy) type Resources = BTreeMap<Box<str>, Option<Arc<Resource>>>
 /// Resolves every `[resource.NAME]`, parents first.
 pub(in crate::policy) fn resolve(
     written: &[WrittenResource],
-    upstreams: &[&str],
+    upstreams: &[UpstreamNames<'_>],
     reader: &mut Reader<'_>,
 ) -> Resources {
     let mut by_name = BTreeMap::new();
@@ -56,7 +58,7 @@ pub(in crate::policy) fn resolve(
 
 struct Resolver<'w, 'r, 's> {
     by_name: BTreeMap<&'w str, &'w WrittenResource>,
-    upstreams: &'w [&'w str],
+    upstreams: &'w [UpstreamNames<'w>],
     reader: &'r mut Reader<'s>,
     done: Resources,
     /// Names under resolution, to tell a circle.
@@ -210,16 +212,16 @@ impl<'w> Resolver<'w, '_, '_> {
 /// An upstream's name, if it is configured.
 pub(in crate::policy) fn upstream(
     written: Option<&Text>,
-    known: &[&str],
+    known: &[UpstreamNames<'_>],
     reader: &mut Reader<'_>,
 ) -> Option<Arc<str>> {
     let written = written?;
     let name = written.get_ref().as_str();
-    if known.contains(&name) {
+    if known.iter().any(|one| one.name == name) {
         return Some(name.into());
     }
     let message = format!("no upstream is called `{name}`");
-    match nearest(name, known.iter().copied()) {
+    match nearest(name, known.iter().map(|one| one.name)) {
         Some(near) => {
             reader.fault_with_help(written.span(), message, format!("did you mean `{near}`?"));
         }

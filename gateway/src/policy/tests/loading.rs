@@ -103,22 +103,6 @@ fn what_is_not_built_yet_is_told_so() {
             "owner = \"/owner_id\"",
             "owner = \"/custom_fields/*[name=Owner]/value\"",
         ),
-        (
-            "learn    = { project = \"json:/id\" }",
-            "learn = { project = [\"json:/id\"] }",
-        ),
-        (
-            "match    = \"POST /projects\"",
-            "creates = true\nmatch = \"POST /projects\"",
-        ),
-        (
-            "match    = \"GET /projects\"",
-            "query = { allow = [] }\nmatch = \"GET /projects\"",
-        ),
-        (
-            "match    = \"GET /projects\"",
-            "context = { }\nmatch = \"GET /projects\"",
-        ),
     ] {
         let found = faults(&[("routes.toml", &routes_with(old, new))]);
         let told = found

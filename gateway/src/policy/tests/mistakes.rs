@@ -804,7 +804,7 @@ impl Mistake {
             }
             std::fs::write(dir.path().join(file), text).unwrap();
         }
-        let loaded = match PolicySet::load(dir.path(), &["projects"]) {
+        let loaded = match PolicySet::load(dir.path(), &["projects".into()]) {
             Err(faults) => return Some((Check, faults)),
             Ok(loaded) => loaded.set,
         };

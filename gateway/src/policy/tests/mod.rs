@@ -12,3 +12,4 @@ mod reading;
 mod shipped;
 mod support;
 mod testing;
+mod values;

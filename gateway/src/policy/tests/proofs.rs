@@ -393,7 +393,7 @@ fn large() -> tempfile::TempDir {
 #[test]
 fn a_set_of_200_rules_and_20_actions_is_proved_in_less_than_a_minute() {
     let dir = large();
-    let loaded = crate::policy::PolicySet::load(dir.path(), &["projects"]);
+    let loaded = crate::policy::PolicySet::load(dir.path(), &["projects".into()]);
     let set = loaded
         .unwrap_or_else(|faults| panic!("{}", reports(&faults)))
         .set;

@@ -1,4 +1,6 @@
 //! What a request names beyond its path: every reading of it is found, or it is refused.
+//!
+//! This file is long because its tables hold every spelling.
 
 use http::HeaderMap;
 

@@ -6,7 +6,7 @@ use crate::target::Target;
 
 #[test]
 fn the_shipped_set_loads_without_a_warning_and_its_tests_cover_it() {
-    let loaded = PolicySet::load(shipped_dir(), &["projects"]).unwrap_or_else(|faults| {
+    let loaded = PolicySet::load(shipped_dir(), &["projects".into()]).unwrap_or_else(|faults| {
         panic!("{}", reports(&faults));
     });
     assert!(loaded.warnings.is_empty(), "{}", reports(&loaded.warnings));

@@ -1,4 +1,6 @@
 //! A policy folder to write, an application to ask, and a store that only learns.
+//!
+//! This file is long because a store has many methods, and this one few answers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -39,7 +41,7 @@ pub(super) fn shipped() -> Arc<PolicySet> {
 }
 
 fn load(dir: &Path) -> Arc<PolicySet> {
-    match PolicySet::load(dir, &["projects", "other"]) {
+    match PolicySet::load(dir, &["projects".into(), "other".into()]) {
         Ok(loaded) => loaded.set,
         Err(faults) => panic!("{}", reports(&faults)),
     }
@@ -52,7 +54,7 @@ pub(super) fn reports(faults: &[Fault]) -> String {
 /// The faults of a folder as `file:line: message`.
 pub(super) fn faults(files: &[(&str, &str)]) -> Vec<String> {
     let dir = folder(files);
-    let Err(faults) = PolicySet::load(dir.path(), &["projects"]) else {
+    let Err(faults) = PolicySet::load(dir.path(), &["projects".into()]) else {
         return Vec::new();
     };
     let inside = format!("{}/", dir.path().display());

@@ -99,6 +99,14 @@ fn tests_that_cannot_be_meant_are_faults() {
             "this [[test]] has no `expect`",
         ),
         (
+            "request = \"GET /\"\nexpect = \"deny\"\nheaders = { \"a b\" = \"x\" }",
+            "`a b` is no header field",
+        ),
+        (
+            "request = \"GET /\"\nexpect = \"deny\"\nbody = 1",
+            "`body` is a string, not `integer`",
+        ),
+        (
             "request = \"GET /\"\nexpect = \"deny\"\nuser = \"x\"",
             "has no key `user`",
         ),
@@ -132,7 +140,7 @@ fn tests_that_cannot_be_meant_are_faults() {
 /// The warnings of a folder, as `file:line:column: message`.
 fn warnings(files: &[(&str, &str)]) -> Vec<String> {
     let dir = folder(files);
-    let loaded = PolicySet::load(dir.path(), &["projects"]).unwrap();
+    let loaded = PolicySet::load(dir.path(), &["projects".into()]).unwrap();
     let inside = format!("{}/", dir.path().display());
     let told = loaded.warnings.iter().map(|fault| fault.one_line());
     told.map(|line| line.replace(&inside, "")).collect()

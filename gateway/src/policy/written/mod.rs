@@ -8,7 +8,9 @@ mod resource;
 mod route;
 
 pub(super) use resource::{WrittenAsk, WrittenParent, WrittenResource, WrittenSource};
-pub(super) use route::{WrittenCopy, WrittenLearn, WrittenPlaces, WrittenRoute, WrittenSubject};
+pub(super) use route::{
+    WrittenCopy, WrittenLearn, WrittenPlaces, WrittenQuery, WrittenRoute, WrittenSubject,
+};
 
 /// Everything that `routes.toml` says.
 #[derive(Default)]

@@ -9,7 +9,7 @@ mod keys;
 mod loaded;
 mod operations;
 mod reload;
-mod standing;
+mod in_force;
 mod workers;
 
 use std::net::SocketAddr;

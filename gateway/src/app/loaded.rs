@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::standing::{self, Ready};
+use super::in_force::{self, Ready};
 use super::{AppError, reload};
 use crate::config::{self, Config};
 use crate::directory::file::FileDirectory;
@@ -25,7 +25,7 @@ impl Loaded {
                 .ok(),
             config::Directory::Postgres(_) => None,
         };
-        let policy = standing::read(config, None)
+        let policy = in_force::read(config, None)
             .map_err(|more| faults.extend(more))
             .ok();
         let certificates = reload::read_certificates(config)

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::standing::{self, Standing};
+use super::in_force::{self, Standing};
 use super::{Gateway, raised};
 use crate::admin::Check;
 use crate::audit::Record;
@@ -206,7 +206,7 @@ async fn blocking(gateway: &Arc<Gateway>, read: impl FnOnce(&Gateway) + Send + '
 fn reload_policy(gateway: &Gateway) -> Result<(), Vec<Fault>> {
     let now = gateway.shared.clock.now();
     let standing = &gateway.reloads.policy;
-    match standing::read(&gateway.shared.config, Some(standing)) {
+    match in_force::read(&gateway.shared.config, Some(standing)) {
         Ok(ready) => {
             if ready.set.digest() != gateway.shared.policy.load().digest() {
                 gateway.shared.policy.store(Arc::clone(&ready.set));

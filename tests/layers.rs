@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("body", 0),
     ("client", 0),
     ("cookie", 0),
+    ("postgres", 0),
 ];
 
 /// Floors whose rooms may use each other: the small words, and the commands with their `main`.
@@ -45,13 +46,13 @@ const KEEPERS: &[(&str, &[&str])] = &[
     (
         "tokio_postgres",
         &[
+            "postgres/",
             "directory/postgres",
-            "config/resolve/directory.rs",
-            "config/mod.rs",
+            "config/resolve/database.rs",
             "config/tests_directory.rs",
         ],
     ),
-    ("deadpool_postgres", &["directory/postgres"]),
+    ("deadpool_postgres", &["postgres/", "directory/postgres"]),
     // The commands' client is a peer of its own: it speaks HTTP over a Unix socket. Codes leave by
     // one request to an SMS provider, whose wire must know whether it may have been read: hyper says
     // so, a client above it does not.

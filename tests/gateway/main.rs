@@ -15,6 +15,8 @@ mod cluster;
 mod codes;
 mod commands;
 mod cookies;
+mod drain;
+mod facts;
 mod framing;
 mod handover;
 mod house;

@@ -352,10 +352,17 @@ async fn ask_on(
 }
 
 /// `tests/full.sh` asks for 1,000.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a test runs is no configuration of the gateway"
+)]
+fn reloads() -> usize {
+    std::env::var("PORTVAKT_RELOADS").map_or(20, |text| text.parse().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_fail_no_request_and_change_no_verdict() {
-    let reloads: usize =
-        std::env::var("PORTVAKT_RELOADS").map_or(20, |count| count.parse().unwrap());
+    let reloads = reloads();
     let house = House::open().await;
     let (kari, ola) = (house.logged_in(KARI).await, house.logged_in(OLA).await);
     let nils = house.logged_in(NILS).await;

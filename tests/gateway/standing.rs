@@ -48,6 +48,21 @@ async fn a_spent_account_is_shown_and_unlocked() {
     assert_eq!(lane["spent_until"], used[0]["frees"]);
     let challenges = lane["challenges"].as_array().unwrap();
     assert!(challenges.iter().any(|one| one["attempts"] == 2), "{lane}");
+    let sends = shown["sends"].as_array().unwrap();
+    let first = &sends[0];
+    assert_eq!(
+        (&first["kind"], &first["known_devices"]),
+        (&json!("sms"), &json!(false))
+    );
+    // Two codes were sent.
+    let budget = &first["budgets"][0];
+    assert_eq!(
+        (&budget["used"], &budget["left"], &budget["limit"]),
+        (&json!(2), &json!(99_998), &json!(100_000))
+    );
+    assert_eq!(sends.len(), 4, "{sends:?}");
+    assert_eq!(sends[2]["kind"], "mail");
+    assert_eq!(sends[2]["budgets"][0]["used"], 0);
     let for_people = portvakt(&house, &format!("user show {OLA}")).await.out;
     for told in [
         "Ola",
@@ -55,6 +70,7 @@ async fn a_spent_account_is_shown_and_unlocked() {
         "5 of 5 in 24 h",
         "5 of 20 in 30 d",
         "unknown devices: locked until ",
+        "SMS, unknown devices   99998 of 100000 in 1 h   now",
     ] {
         assert!(for_people.contains(told), "{told}: {for_people}");
     }

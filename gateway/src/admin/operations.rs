@@ -145,6 +145,8 @@ pub struct User {
     pub devices: Vec<Device>,
     /// What their lanes have spent, and what lives on them.
     pub lanes: Vec<Lane>,
+    /// What may still be sent to them.
+    pub sends: Vec<Sends>,
     /// Codes typed wrong since their latest login.
     pub failed_since_login: u32,
 }
@@ -185,15 +187,30 @@ pub struct Lane {
     pub challenges: Vec<Challenge>,
 }
 
+/// What may be sent to a user, of one kind and for one kind of device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sends {
+    /// `sms` or `mail`.
+    pub kind: String,
+    /// Whether for devices that have logged in before.
+    pub known_devices: bool,
+    /// Its budgets.
+    pub budgets: Vec<Budget>,
+    /// Until when nothing is sent, if a budget is spent.
+    pub spent_until: Option<String>,
+}
+
 /// A budget and what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    /// Failed comparisons that it allows.
+    /// Failed comparisons, or messages, that it allows.
     pub limit: u32,
     /// Within so many seconds.
     pub per_seconds: u64,
     /// How many are spent.
     pub used: usize,
+    /// How many are left.
+    pub left: usize,
     /// When the next of them is free again.
     pub frees: Option<String>,
 }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::in_force::{self, Standing};
-use super::{Gateway, raised};
+use super::{Gateway, examine_queries, raised};
 use crate::admin::Check;
 use crate::audit::Record;
 use crate::clock::Timestamp;
@@ -206,7 +207,14 @@ async fn blocking(gateway: &Arc<Gateway>, read: impl FnOnce(&Gateway) + Send + '
 fn reload_policy(gateway: &Gateway) -> Result<(), Vec<Fault>> {
     let now = gateway.shared.clock.now();
     let standing = &gateway.reloads.policy;
-    match in_force::read(&gateway.shared.config, Some(standing)) {
+    let config = &gateway.shared.config;
+    let read = in_force::read(config, Some(standing)).and_then(|ready| {
+        // On a thread where waiting blocks nobody.
+        let examined = Handle::current().block_on(examine_queries(config, &ready.set));
+        let faulty = examined.iter().any(|fault| !fault.is_warning());
+        if faulty { Err(examined) } else { Ok(ready) }
+    });
+    match read {
         Ok(ready) => {
             if ready.set.digest() != gateway.shared.policy.load().digest() {
                 gateway.shared.policy.store(Arc::clone(&ready.set));
@@ -309,7 +317,7 @@ fn watch_files(
 
     let is_policy = |path: &Path| {
         let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        matches!(kind, "toml" | "cedar" | "cedarschema")
+        matches!(kind, "toml" | "json" | "cedar" | "cedarschema")
             || path.file_name() == Some(OsStr::new("..data"))
     };
     let mut policies = watcher(changed.clone(), is_policy)?;

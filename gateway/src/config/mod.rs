@@ -229,20 +229,12 @@ pub enum Directory {
 /// A directory in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    /// Server, database, credentials; whether TLS is spoken is decided here.
-    pub connection: tokio_postgres::Config,
-    /// Whose certificates vouch for the server, PEM; there wherever TLS is spoken.
-    pub ca: Option<PathBuf>,
+    /// Where it is.
+    pub database: crate::postgres::Settings,
     /// Yields every user; no semicolon, no parameters.
     pub query: String,
     /// How old an answer may be when it binds; default 10 s.
     pub max_age: Duration,
-    /// Connections at once; default 4.
-    pub connections: usize,
-    /// For a connection to be had, new or from the pool; default 2 s.
-    pub connect_timeout: Duration,
-    /// For an answer, on a connection; default 2 s.
-    pub query_timeout: Duration,
 }
 
 /// How long sessions live.
@@ -374,6 +366,8 @@ pub struct Policy {
     pub solver: PathBuf,
     /// How long a proof may take.
     pub prove_timeout: Duration,
+    /// The database that facts `from = "postgres"` are asked of; `None` where none is known.
+    pub database: Option<crate::postgres::Settings>,
 }
 
 /// The listener for ops.

@@ -289,6 +289,29 @@ pub struct Policy {
     /// How long a proof may take before it is given up, 1 s to 10 min. Default: `60s`.
     #[schemars(extend("pattern" = DURATION))]
     pub prove_timeout: Option<At<String>>,
+    /// The database that facts `from = "postgres"` are asked of. Default: the directory's, where
+    /// that is one, else the one in `DATABASE_URL`, if it is set.
+    pub postgres: Option<At<PolicyDatabase>>,
+}
+
+/// The database that facts are asked of.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyDatabase {
+    /// Where the database's URL is: `env:NAME` or `file:PATH`. Default: `env:DATABASE_URL`. A
+    /// server on another machine is spoken to over TLS only.
+    #[schemars(extend("pattern" = SECRET))]
+    pub url: Option<Hidden>,
+    /// A PEM file of the certificates that vouch for the database's server. Required for TLS.
+    pub ca: Option<At<String>>,
+    /// Connections to the database at once, 1 to 64. Default: 4.
+    pub connections: Option<At<u64>>,
+    /// How long to wait for a connection, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub connect_timeout: Option<At<String>>,
+    /// How long to wait for an answer, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub query_timeout: Option<At<String>>,
 }
 
 /// The listener for ops.

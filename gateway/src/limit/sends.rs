@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::config::{Sends, Window};
 use crate::directory::{Directory, Person, PhoneNumber};
@@ -13,6 +14,54 @@ const TO_UNKNOWN: u8 = 0;
 const TO_KNOWN: u8 = 1;
 const MAILS_TO_UNKNOWN: u8 = 2;
 const MAILS_TO_KNOWN: u8 = 3;
+
+/// What is sent to an account's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Text messages.
+    Messages,
+    /// Mails.
+    Mails,
+}
+
+/// One of an account's budgets of what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountBudget {
+    /// Of what.
+    pub sent: Sent,
+    /// Whether it is that of known devices.
+    pub known: bool,
+    /// Where it is counted.
+    pub key: BudgetKey,
+    /// What it allows.
+    pub windows: Vec<Window>,
+}
+
+/// All of an account's budgets of what is sent.
+#[must_use]
+pub fn account_budgets(sends: &Sends, account: AccountKey) -> Vec<AccountBudget> {
+    [
+        (Sent::Messages, false, TO_UNKNOWN),
+        (Sent::Messages, true, TO_KNOWN),
+        (Sent::Mails, false, MAILS_TO_UNKNOWN),
+        (Sent::Mails, true, MAILS_TO_KNOWN),
+    ]
+    .map(|(sent, known, what)| {
+        let windows = if known {
+            &sends.known_device
+        } else {
+            &sends.unknown_device
+        };
+        let key = of_account(account, what, windows, false).key;
+        AccountBudget {
+            sent,
+            known,
+            key,
+            windows: windows.clone(),
+        }
+    })
+    .into()
+}
 
 /// Makes drafts on the budgets of sends.
 #[derive(Debug)]
@@ -134,6 +183,17 @@ impl Sending {
         ]
     }
 
+    /// How long after a message to a lane another one may follow, if nothing else is in its way.
+    #[must_use]
+    pub fn pause(&self, lane: Lane) -> Duration {
+        let windows = match lane {
+            Lane::Unknown => &self.sends.unknown_device,
+            Lane::Known(_) => &self.sends.known_device,
+        };
+        let single = windows.iter().filter(|window| window.limit <= 1);
+        single.map(|window| window.per).max().unwrap_or_default()
+    }
+
     /// What a code typed into an unknown device draws on, whatever it is.
     #[must_use]
     pub fn submission(&self, client: IpAddr) -> Charge {
@@ -214,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_tenth_is_kept_for_known_devices() {
-        let second = std::time::Duration::from_secs(1);
+        let second = Duration::from_secs(1);
         for (limit, unknown) in [(500, 450), (15, 13), (1, 0)] {
             let window = Window { limit, per: second };
             assert_eq!(reserved(window, true).limit, limit);

@@ -12,7 +12,7 @@ use data_encoding::BASE64URL_NOPAD;
 use http::{Response, StatusCode};
 
 use super::code;
-use super::delivery::Mailer;
+use super::delivery::{Mailer, QueuedMailer};
 use super::refused::Refused;
 use super::sending::Clearance;
 use super::visit::{Post, Visit};
@@ -79,7 +79,7 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
 
 impl Desk {
     /// Whether there is a way past a raised shield at all.
-    pub(super) fn mailer(&self) -> Result<&Arc<dyn Mailer>, Refused> {
+    pub(super) fn mailer(&self) -> Result<&QueuedMailer, Refused> {
         match (self.limits.shield, &self.mailer) {
             (config::Shield::Link, Some(mailer)) => Ok(mailer),
             _ => Err(Refused::NewDevice),
@@ -105,7 +105,7 @@ impl Desk {
     pub(super) async fn mail_link(
         &self,
         visit: &Visit,
-        mailer: &Arc<dyn Mailer>,
+        mailer: &QueuedMailer,
         to: &EmailAddress,
         token: &Token,
     ) {

@@ -1,6 +1,7 @@
 //! What a person is told after a login that followed failures.
 
 use super::Desk;
+use super::delivery::Mailer;
 use super::sending::Clearance;
 use super::visit::Visit;
 use crate::clock::Timestamp;

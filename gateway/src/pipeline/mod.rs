@@ -8,6 +8,7 @@ mod address;
 mod answer;
 mod authenticate;
 mod authorise;
+mod database;
 mod forward;
 mod guard;
 mod headers;
@@ -40,6 +41,7 @@ use crate::session::assertion::Keyring;
 use crate::target::{TargetError, is_safe};
 use crate::upstream::Upstreams;
 pub use authorise::Permit;
+pub use database::FactsDatabase;
 pub use headers::HeaderPlan;
 use normalise::Normalised;
 pub use normalise::REFUSED;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub policy: ArcSwap<PolicySet>,
     /// Facts and decisions, cached.
     pub authoriser: Authoriser,
+    /// The application's database, where policies may ask one.
+    pub facts_database: Option<FactsDatabase>,
     /// Who is logged in.
     pub sessions: Arc<Sessions>,
     /// Names for the pages that refuse.
@@ -141,10 +145,7 @@ impl Pipeline {
             shared.config.workers,
             &shared.metrics,
         )?);
-        let lookups = Arc::new(lookups::UpstreamLookups::new(
-            Arc::clone(&upstreams),
-            &shared,
-        ));
+        let lookups = Arc::new(lookups::Sources::new(Arc::clone(&upstreams), &shared));
         Some(Self {
             shared,
             upstreams,

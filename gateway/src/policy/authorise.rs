@@ -19,11 +19,13 @@ use crate::target::{Leniency, Target};
 
 use super::PolicySet;
 use super::cedar::Action;
+use super::climb::Chain;
 use super::facts::{Asker, FactsCache, FactsError};
 use super::reading::Given;
 use super::resource::{Record, Resource};
 use super::routes::{Learn, MAX_IDENTIFIERS, Place, RouteMatch, Subject};
 use super::source::Lookups;
+use super::spelling::Spelled;
 use super::template::Pointed;
 use super::verdict::{self, Decision, Judged};
 
@@ -103,30 +105,30 @@ impl Authoriser {
         };
         let mut few = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
         let mut many = Vec::new();
-        let records = if matched.count() <= MAX_IDENTIFIERS {
+        let chains = if matched.count() <= MAX_IDENTIFIERS {
             few.as_mut_slice()
         } else {
-            many.resize(matched.count(), None);
+            many.resize_with(matched.count(), || None);
             many.as_mut_slice()
         };
         let mut made = false;
-        for (number, (record, (resource, id))) in
-            records.iter_mut().zip(matched.named()).enumerate()
+        for (number, (chain, (resource, id))) in chains.iter_mut().zip(matched.named()).enumerate()
         {
             let id = id.unwrap_or_default();
-            *record = self.facts.find(asker, resource, &id).await?;
+            *chain = self.facts.find(asker, resource, &id).await?;
             let creates = matched.creates(number).is_some();
-            if record.is_none() && creates {
+            if chain.is_none() && creates {
                 // Someone may have made it since it was last asked for.
-                self.facts.drop_facts(resource, &id);
-                *record = self.facts.find(asker, resource, &id).await?;
-                made = record.is_none();
+                self.facts.drop_facts(set, resource, &id);
+                *chain = self.facts.find(asker, resource, &id).await?;
+                made = chain.is_none();
             }
-            if record.is_none() && !creates {
+            if chain.is_none() && !creates {
                 return Ok(self.hidden(set, Arc::new([resource.label(&id)])));
             }
         }
-        let subjects = records.iter().flatten().map(Some);
+        // Of what lies in something that has facts too, every step must pass.
+        let subjects = chains.iter().flatten().flat_map(Chain::records).map(Some);
         let subjects = subjects.chain(made.then_some(None));
         Ok(verdict::decide(set, route, subjects, judge))
     }
@@ -136,16 +138,20 @@ impl Authoriser {
     /// kept; [`Authoriser::after_answer`] takes it back.
     pub async fn before_forward(
         &self,
-        _set: &Arc<PolicySet>,
+        set: &Arc<PolicySet>,
         matched: &RouteMatch,
         method: &Method,
     ) -> Unsettled {
         let matched = matched.route().changes(method).then(|| matched.clone());
+        let named = matched.iter().flat_map(RouteMatch::named);
+        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
+        let spelled = named.map(|(resource, id)| self.facts.spelled(set, resource, &id));
         let unsettled = Unsettled {
+            spelled: spelled.collect(),
             facts: Arc::clone(&self.facts),
             matched,
         };
-        unsettled.each(|facts, resource, id| facts.change(resource, id));
+        unsettled.each(FactsCache::change);
         unsettled
     }
 
@@ -171,10 +177,13 @@ impl Authoriser {
             && let Some((resource, id)) = matched.last_named()
             && resource.learns()
         {
-            let label = resource.label(&id);
-            let forgotten = self.store.forget_facts(&label).await;
-            forgotten.map_err(|error| unavailable(label, &error))?;
-            self.facts.drop_facts(resource, &id);
+            let spelled = self.facts.spelled(set, resource, &id);
+            for id in spelled.names(&id) {
+                let label = resource.label(id);
+                let forgotten = self.store.forget_facts(&label).await;
+                forgotten.map_err(|error| unavailable(label, &error))?;
+            }
+            self.facts.drop_facts(set, resource, &id);
         }
         let asker = Asker {
             set,
@@ -206,7 +215,7 @@ impl Authoriser {
         id: &str,
     ) -> Result<(), FactsError> {
         // From before it was made, nobody may say that there is nothing.
-        self.facts.drop_facts(resource, id);
+        self.facts.drop_facts(asker.set, resource, id);
         match self.facts.find(asker, resource, id).await {
             // The caller sees nothing there: someone else's may be hidden from them.
             Ok(None) if resource.is_per_caller() => return Ok(()),
@@ -222,7 +231,7 @@ impl Authoriser {
         };
         let kept = self.store.learn_facts(&label, learned).await;
         kept.map_err(|error| unavailable(label, &error))?;
-        self.facts.drop_facts(resource, id);
+        self.facts.drop_facts(asker.set, resource, id);
         Ok(())
     }
 
@@ -300,27 +309,28 @@ pub struct Unsettled {
     facts: Arc<FactsCache>,
     /// `None` for what changes nothing, and once it is settled.
     matched: Option<RouteMatch>,
+    /// What each of its identifiers means.
+    spelled: Vec<Spelled>,
 }
 
 impl Unsettled {
     fn settle(mut self) {
-        self.each(|facts, resource, id| facts.settle(resource, id, true));
+        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, true));
         self.matched = None;
     }
 
-    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str)) {
+    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str, &Spelled)) {
         let named = self.matched.iter().flat_map(RouteMatch::named);
-        for (resource, id) in named {
-            if let Some(id) = id {
-                act(&self.facts, resource, &id);
-            }
+        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
+        for ((resource, id), spelled) in named.zip(&self.spelled) {
+            act(&self.facts, resource, &id, spelled);
         }
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.each(|facts, resource, id| facts.settle(resource, id, false));
+        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, false));
     }
 }
 

@@ -12,7 +12,7 @@ use super::authorise::Authoriser;
 use super::facts::Asker;
 use super::overrides::Overrides;
 use super::reading::{Sent, Unreadable};
-use super::resource::{FactSource, Origin, Record, Resource};
+use super::resource::{From, Record};
 use super::routes::{RouteMatch, Subject};
 use super::source::Lookups;
 use super::verdict::{self, Denied, Verdict};
@@ -251,7 +251,7 @@ impl Authoriser {
         for (number, (resource, id)) in matched.named().enumerate() {
             let mut creates = false;
             let mut one = ExplainedResource::default();
-            let record = match id {
+            let chain = match id {
                 None => {
                     one.named = resource.entity.to_string();
                     one.unknown = Some("no such resource can be called so".to_owned());
@@ -274,49 +274,65 @@ impl Authoriser {
                     }
                 }
             };
-            match (&record, &mut subjects) {
-                (Some(record), Some(subjects)) => subjects.push(Some(Arc::clone(record))),
-                (Some(_), None) => {}
-                (None, _) if creates => {
+            let Some(chain) = &chain else {
+                if creates {
                     one.source = Some("nothing: the request makes it".to_owned());
                     if let Some(subjects) = &mut subjects {
                         subjects.push(None);
                     }
-                }
-                (None, _) => {
+                } else {
                     one.unknown
                         .get_or_insert_with(|| "no source knows it".to_owned());
                     subjects = None;
                 }
+                told.resources.push(one);
+                continue;
+            };
+            // What has facts and lies in something that has some too is judged on each of them.
+            let mut first = Some(one);
+            for record in chain.records() {
+                let mut step = first.take().unwrap_or_else(|| ExplainedResource {
+                    named: record.label.to_string(),
+                    ..ExplainedResource::default()
+                });
+                describe(&mut step, case.set, record);
+                told.resources.push(step);
+                if let Some(subjects) = &mut subjects {
+                    subjects.push(Some(Arc::clone(record)));
+                }
             }
-            if let Some(record) = &record {
-                describe(&mut one, resource, record);
-            }
-            told.resources.push(one);
         }
         subjects
     }
 }
 
-fn describe(one: &mut ExplainedResource, resource: &Resource, record: &Record) {
+fn describe(one: &mut ExplainedResource, set: &PolicySet, record: &Record) {
     if *record.label != *one.named {
         one.decided_by = Some(record.label.to_string());
     }
     one.company = Some(record.company.to_string());
     one.owner = record.owner.as_ref().map(ToString::to_string);
-    let sources = match &resource.judged().origin {
-        Origin::Facts(sources) => sources.as_slice(),
-        Origin::Parent { .. } => &[],
-    };
-    let asked = sources.iter().find_map(|source| match source {
-        FactSource::Upstream { ask, .. } => Some(format!("upstream, {}", ask.get.fill(&record.id))),
-        _ => None,
-    });
     one.source = if record.learned {
         Some("learned from an answer that passed through".to_owned())
     } else {
-        asked
+        asked(set, record)
     };
+}
+
+/// The sources that are asked for such a record; the first that answers wins.
+fn asked(set: &PolicySet, record: &Record) -> Option<String> {
+    let resource = set.resource(record.kind)?;
+    let sources = resource
+        .facts
+        .iter()
+        .filter_map(|source| match &source.from {
+            From::Upstream { ask, .. } => Some(format!("upstream, {}", ask.get.fill(&record.id))),
+            From::Postgres(_) => Some("postgres".to_owned()),
+            From::File(_) => Some("a file of the policy folder".to_owned()),
+            From::Learned => None,
+        });
+    let sources: Vec<_> = sources.collect();
+    (!sources.is_empty()).then(|| sources.join(", else "))
 }
 
 /// What the rules say of each, and of all together.

@@ -14,15 +14,19 @@
 mod authorise;
 mod cedar;
 mod cedar_files;
+mod climb;
+mod columns;
 mod context;
 mod entities;
 mod explain;
 mod facts;
+mod facts_key;
 mod folder;
 mod lint;
 mod nesting;
 mod overrides;
 mod pattern;
+mod pointer;
 mod proof;
 mod query;
 mod reader;
@@ -33,6 +37,7 @@ mod resource;
 mod routes;
 mod slots;
 mod source;
+mod spelling;
 mod table;
 mod template;
 mod tests_file;
@@ -58,18 +63,49 @@ pub use overrides::Overrides;
 pub use proof::{Outcome, Proof, ProofSettings};
 pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
-pub use source::{LookupAnswer, LookupError, Lookups};
+pub use source::{LookupAnswer, LookupError, LookupRows, Lookups, OwnerAs};
 pub use tests_file::TestReport;
 pub use verdict::{CopyOffer, Decision, Denied, Verdict};
 
 use cedar::{Action, Finding, Rules};
 use folder::Folder;
 use reading::Given;
-use resource::{Kind, Record};
+use resource::{Asks, Kind, Query, Record, Resource};
 use routes::{Copies, Subject};
 use table::Table;
 use tests_file::Test;
 use verdict::Judged;
+
+/// A query of a set's facts.
+#[derive(Clone, Copy, Debug)]
+pub struct SetQuery<'s> {
+    query: &'s Query,
+    asks: Asks,
+}
+
+impl SetQuery<'_> {
+    /// The query, with one parameter.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.query.text
+    }
+
+    /// A fault at its place.
+    #[must_use]
+    pub fn fault(&self, message: &str) -> Fault {
+        self.query.source.fault(self.query.span.clone(), message)
+    }
+
+    /// Whether it yields what it should.
+    ///
+    /// # Errors
+    ///
+    /// What it should yield.
+    pub fn check(&self, columns: &[String]) -> Result<(), Fault> {
+        let read = columns::Columns::of(columns, self.asks);
+        read.map(drop).map_err(|message| self.fault(&message))
+    }
+}
 
 /// A loaded policy set with what is worth a look in it.
 #[derive(Clone, Debug)]
@@ -92,6 +128,8 @@ pub struct PolicySet {
     fingerprint: [u8; 32],
     proof_key: [u8; 32],
     table_key: u64,
+    /// The types of resources, by number.
+    resources: Vec<Option<Arc<Resource>>>,
     /// Which route copies a resource of which type.
     copies: BTreeMap<usize, Arc<Route>>,
 }
@@ -166,7 +204,7 @@ impl PolicySet {
     #[must_use]
     pub fn prove(&self, settings: &ProofSettings) -> Proof {
         let prove = || proof::prove(&self.rules, settings);
-        nesting::on_deep_stack(prove).unwrap_or_else(|fault| Proof::ended_early(fault))
+        nesting::on_deep_stack(prove).unwrap_or_else(Proof::ended_early)
     }
 
     /// Names what a proof is about: schema, rules and invariants.
@@ -188,6 +226,19 @@ impl PolicySet {
     /// known facts known.
     const fn table_key(&self) -> u64 {
         self.table_key
+    }
+
+    /// Every query that the set's facts ask of the database.
+    pub fn queries(&self) -> impl Iterator<Item = SetQuery<'_>> {
+        let resources = self.resources.iter().flatten();
+        resources
+            .flat_map(|resource| resource.queries())
+            .map(|(query, asks)| SetQuery { query, asks })
+    }
+
+    /// A type of resources.
+    fn resource(&self, kind: Kind) -> Option<&Arc<Resource>> {
+        self.resources.get(kind.0)?.as_ref()
     }
 
     fn rule_names(&self) -> Vec<Arc<str>> {

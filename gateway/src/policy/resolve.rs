@@ -293,16 +293,23 @@ impl Resolver<'_, '_, '_> {
 
     /// Faults an action that the schema does not let apply to what is judged.
     fn applies(&mut self, written: &WrittenRoute, action: Action, resource: Option<&Resource>) {
-        let judged = resource.map(Resource::judged);
         let Some(rules) = self.rules else { return };
-        if rules.applies(action, judged.map(|resource| resource.kind)) {
-            return;
-        }
         let span = written.action.as_ref().map(Text::span).unwrap_or_default();
-        let entity = judged.map_or("Company", |resource| &resource.entity);
         let name = rules.action_name(action);
-        let message = format!("the schema does not let a `User` do `{name}` to a `{entity}`");
-        self.reader.fault(span, message);
+        let judged: Vec<_> = match resource {
+            Some(resource) => resource.judged().iter().map(|kind| Some(*kind)).collect(),
+            None => vec![None],
+        };
+        for kind in judged {
+            if rules.applies(action, kind) {
+                continue;
+            }
+            let mut resources = self.resources.values().flatten();
+            let entity = resources.find(|resource| Some(resource.kind) == kind);
+            let entity = entity.map_or("Company", |resource| &resource.entity);
+            let message = format!("the schema does not let a `User` do `{name}` to a `{entity}`");
+            self.reader.fault(span.clone(), message);
+        }
     }
 
     fn visible_by(&mut self, written: &WrittenRoute) -> Option<Action> {

@@ -15,7 +15,7 @@ use super::PolicySet;
 use super::overrides::Overrides;
 use super::reader::{Fields, Reader, Text, Value};
 use super::reading::{Sent, Unreadable};
-use super::resource::{Origin, Record, Resource, Resources};
+use super::resource::{Above, MAX_DEPTH, Record, Resource, Resources};
 use super::routes::{Route, RouteMatch, Subject};
 use super::verdict::{self, Decision, Denied, Judged, Verdict};
 
@@ -60,12 +60,9 @@ pub(super) struct Test {
 
 /// What a test says of one resource.
 #[derive(Debug)]
-enum TestFacts {
-    Own {
-        company: CompanyId,
-        owner: Option<UserId>,
-    },
-    Parent(Box<str>),
+struct TestFacts {
+    own: Option<(CompanyId, Option<UserId>)>,
+    parent: Option<(Above, Box<str>)>,
 }
 
 /// Reads one file of tests.
@@ -223,8 +220,8 @@ impl Test {
             let Some(id) = id else {
                 return Decision::hidden(set, nothing());
             };
-            match self.record(resource, &id) {
-                Some(record) => records.push(Some(record)),
+            match self.chain(set, resource, &id) {
+                Some(chain) => records.extend(chain.into_iter().map(Some)),
                 None if matched.creates(number).is_some() => records.push(None),
                 None => return Decision::hidden(set, Arc::new([resource.label(&id)])),
             }
@@ -235,21 +232,36 @@ impl Test {
         verdict::decide(set, route, records.iter().map(Option::as_ref), judge)
     }
 
-    /// The facts that decide, as the test gives them.
-    fn record(&self, resource: &Resource, id: &str) -> Option<Arc<Record>> {
-        let label = resource.label(id);
-        match (self.facts.get(&label)?, &resource.origin) {
-            (TestFacts::Own { company, owner }, Origin::Facts(_)) => Some(Arc::new(Record {
-                kind: resource.kind,
-                id: id.into(),
-                label,
-                company: company.clone(),
-                owner: owner.clone(),
-                learned: false,
-            })),
-            (TestFacts::Parent(id), Origin::Parent { resource, .. }) => self.record(resource, id),
-            _ => None,
+    /// The facts that decide, as the test gives them: the resource's, and those of what it lies
+    /// in.
+    fn chain<'s>(
+        &'s self,
+        set: &'s PolicySet,
+        mut resource: &'s Arc<Resource>,
+        id: &str,
+    ) -> Option<Vec<Arc<Record>>> {
+        let mut id: Box<str> = id.into();
+        let mut chain = Vec::new();
+        for _ in 0..=MAX_DEPTH {
+            let label = resource.label(&id);
+            let facts = self.facts.get(&label)?;
+            if let Some((company, owner)) = &facts.own {
+                chain.push(Arc::new(Record {
+                    kind: resource.kind,
+                    id: id.clone(),
+                    label,
+                    company: company.clone(),
+                    owner: owner.clone(),
+                    learned: false,
+                }));
+            }
+            let Some((above, above_id)) = &facts.parent else {
+                return Some(chain).filter(|chain| !chain.is_empty());
+            };
+            resource = set.resource(above.kind)?;
+            id = above_id.clone();
         }
+        None
     }
 
     fn check(&self, outcome: &Outcome) -> Option<Fault> {
@@ -433,36 +445,35 @@ fn read_resource_facts(
     resource: &Resource,
 ) -> Option<TestFacts> {
     let mut fields = reader.table(value, label.get_ref())?;
-    let facts = match &resource.origin {
-        Origin::Facts(_) => {
-            let company = fields.required("company");
-            let owner = fields.text("owner");
-            company.map(|company| TestFacts::Own {
-                company: CompanyId::from(company.get_ref().as_str()),
-                owner: owner.map(|owner| UserId::from(owner.get_ref().as_str())),
-            })
-        }
-        Origin::Parent {
-            resource: parent, ..
-        } => {
-            let mut entries = fields.entries().into_iter();
-            let entry = entries
-                .next()
-                .filter(|(name, _)| *name.get_ref() == *parent.name);
-            if entry.is_none() || entries.next().is_some() {
-                let message = format!("`{}` lies in a `{}`", label.get_ref(), parent.name);
-                fields.reader().fault_with_help(
-                    value.span(),
-                    message,
-                    format!("{{ {} = \"…\" }}", parent.name),
-                );
-                return None;
-            }
-            let (_, id) = entry?;
-            let id = fields.reader().string(id, &parent.name)?;
-            return Some(TestFacts::Parent(id.get_ref().as_str().into()));
-        }
+    let own = if resource.facts.is_empty() {
+        None
+    } else {
+        let company = fields.required("company");
+        let owner = fields.text("owner");
+        let user = owner.map(|owner| UserId::from(owner.get_ref().as_str()));
+        Some((CompanyId::from(company?.get_ref().as_str()), user))
     };
+    let mut parent = None;
+    for (name, value) in fields.entries() {
+        let Some(above) = resource.lies_in(name.get_ref()) else {
+            continue;
+        };
+        let id = fields.reader().string(value, &above.name)?;
+        fields.known(name.get_ref());
+        let id = id.get_ref().as_str().into();
+        if parent.replace((above.clone(), id)).is_some() {
+            let message = format!("`{}` lies in one thing at most", label.get_ref());
+            fields.reader().fault(name.span(), message);
+        }
+    }
+    if own.is_none() && parent.is_none() {
+        let types = resource.parents.iter().flat_map(|parent| &parent.types);
+        let names: Vec<&str> = types.map(|(_, above)| &*above.name).collect();
+        let message = format!("`{}` lies in a `{}`", label.get_ref(), names.join("` or `"));
+        let help = format!("{{ {} = \"…\" }}", names.first().unwrap_or(&""));
+        fields.reader().fault_with_help(value.span(), message, help);
+        return None;
+    }
     fields.finish();
-    facts
+    Some(TestFacts { own, parent })
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::super::secret_ref::SecretRef;
 use super::super::values::nearest;
 use super::super::written::{self, At, Hidden, Written};
-use super::super::{Admin, Audit, Listener, Log, Policy, Store};
+use super::super::{Admin, Audit, Directory, Listener, Log, Policy, Store};
 use super::Resolver;
+use super::database::Database;
 use super::listeners::overlap;
+use crate::postgres::Settings;
 use crate::secret::MasterKey;
 
 impl Resolver<'_> {
@@ -89,7 +91,7 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn policy(&mut self, written: &written::Policy) -> Policy {
+    pub(super) fn policy(&mut self, written: &written::Policy, directory: &Directory) -> Policy {
         // A bare name is looked for in `PATH`, and not beside the configuration.
         let solver = written.solver.as_ref();
         let bare = solver.map_or("cvc5", |at| at.get()).to_owned();
@@ -107,6 +109,31 @@ impl Resolver<'_> {
                 Duration::from_secs(1)..=Duration::from_secs(600),
                 Duration::from_secs(60),
             ),
+            database: self.facts_database(written.postgres.as_ref(), directory),
+        }
+    }
+
+    /// Where facts are asked for: as written, or the directory's database, or the platform's.
+    fn facts_database(
+        &mut self,
+        written: Option<&At<written::PolicyDatabase>>,
+        directory: &Directory,
+    ) -> Option<Settings> {
+        if let Some(at) = written {
+            let written = at.get();
+            let database = Database {
+                table: "policy.postgres",
+                url: written.url.as_ref(),
+                ca: written.ca.as_ref(),
+                connections: written.connections.as_ref(),
+                connect_timeout: written.connect_timeout.as_ref(),
+                query_timeout: written.query_timeout.as_ref(),
+            };
+            return Some(self.database(&database, at.span()));
+        }
+        match directory {
+            Directory::Postgres(postgres) => Some(postgres.database.clone()),
+            Directory::File { .. } => self.platform_database(),
         }
     }
 

@@ -445,6 +445,22 @@ async fn a_look_up_that_panics_is_an_error_and_blocks_nobody() {
         ) -> Result<crate::policy::LookupAnswer, crate::policy::LookupError> {
             panic!("a mistake of ours")
         }
+
+        async fn rows(
+            &self,
+            _: &str,
+            _: &str,
+        ) -> Result<crate::policy::LookupRows, crate::policy::LookupError> {
+            panic!("a mistake of ours")
+        }
+
+        async fn user(
+            &self,
+            _: crate::policy::OwnerAs,
+            _: &str,
+        ) -> Result<Option<crate::principal::UserId>, crate::policy::LookupError> {
+            panic!("a mistake of ours")
+        }
     }
     let house = House::shipped();
     let broken: Arc<dyn Lookups> = Arc::new(Broken);

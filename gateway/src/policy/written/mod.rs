@@ -7,7 +7,9 @@ use super::reader::{Reader, Text, Value};
 mod resource;
 mod route;
 
-pub(super) use resource::{WrittenAsk, WrittenParent, WrittenResource, WrittenSource};
+pub(super) use resource::{
+    WrittenAsk, WrittenParent, WrittenPlace, WrittenResource, WrittenSource,
+};
 pub(super) use route::{
     WrittenCopy, WrittenLearn, WrittenPlaces, WrittenQuery, WrittenRoute, WrittenSubject,
 };

@@ -17,6 +17,7 @@ packages=(
   "fonts-dejavu-core the letters on its screenshots"
   "python3-venv   the virtual environment of the tests' mail and calendar servers"
   "postgresql     a directory in a database; the tests make their own cluster, none is left running"
+  "cvc5           the solver that proves policies"
 )
 # Node.js may have come with its own npm, beside which Debian's cannot stand.
 command -v npm >/dev/null || packages+=(

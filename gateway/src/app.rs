@@ -5,7 +5,10 @@
 //! caller's runtime for ops and housekeeping.
 
 mod databases;
+mod explain;
+mod in_force;
 mod keys;
+mod loaded;
 mod operations;
 mod readiness;
 mod reload;
@@ -32,18 +35,19 @@ use crate::clock::{SharedClock, SystemClock, Timestamp};
 use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
-use crate::directory::file::FileDirectory;
 use crate::listener;
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
-use crate::policy::{Authoriser, PolicySet};
+use crate::policy::Authoriser;
 use crate::secret::Key;
 use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 pub(crate) use databases::examine_queries;
+use in_force::Standing;
+use loaded::Loaded;
 use reload::Reloads;
 use workers::Workers;
 
@@ -173,9 +177,9 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         metrics: metrics.clone(),
         config: &config,
     });
-    let facts_database = databases::open_facts(&config, &loaded.policy).await?;
+    let facts_database = databases::open_facts(&config, &loaded.policy.set).await?;
     let shared = Arc::new(Shared {
-        policy: ArcSwap::new(loaded.policy),
+        policy: ArcSwap::new(Arc::clone(&loaded.policy.set)),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
         facts_database,
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
@@ -191,7 +195,10 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         config,
     });
     let gateway = Arc::new(Gateway {
-        reloads: Reloads::new(&shared.metrics),
+        reloads: Reloads::new(
+            &shared.metrics,
+            Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
+        ),
         suspensions,
         account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
@@ -200,49 +207,6 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         shared,
     });
     gateway.begin(sockets, admin_socket, carriers.outbox).await
-}
-
-/// What must be without fault before anything starts.
-struct Loaded {
-    /// Who exists, where that is a file.
-    people: Option<FileDirectory>,
-    policy: Arc<PolicySet>,
-    certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
-}
-
-impl Loaded {
-    fn read(config: &Config) -> Result<Self, AppError> {
-        let mut faults = Vec::new();
-        let people = match &config.directory {
-            config::Directory::File { path } => FileDirectory::load(path)
-                .map_err(|more| faults.extend(more))
-                .ok(),
-            config::Directory::Postgres(_) => None,
-        };
-        let policy = reload::read_policy(config)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        let certificates = reload::read_certificates(config)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        match (policy, certificates) {
-            (Some(policy), Some(pairs)) if faults.is_empty() => Ok(Self {
-                people,
-                policy,
-                certificates: pairs
-                    .iter()
-                    .filter_map(|(name, pairs)| {
-                        let (first, others) = pairs.split_first()?;
-                        Some((
-                            name.clone(),
-                            Arc::new(listener::tls::Certificates::new(first, others)),
-                        ))
-                    })
-                    .collect(),
-            }),
-            _ => Err(AppError::Faults(faults)),
-        }
-    }
 }
 
 impl Gateway {
@@ -264,6 +228,10 @@ impl Gateway {
                     let (gateway, stopping) = (Arc::clone(&gateway), *stopped.borrow());
                     Box::pin(async move { gateway.readiness(stopping).await })
                 })
+            },
+            policy: {
+                let gateway = Arc::clone(&self);
+                Arc::new(move || gateway.reloads.policy.told(gateway.shared.clock.now()))
             },
             outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
                 Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())

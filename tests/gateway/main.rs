@@ -31,6 +31,7 @@ mod ops;
 mod overrides;
 mod pages;
 mod people;
+mod policies;
 mod postgres;
 mod provider;
 mod ran;

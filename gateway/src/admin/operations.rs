@@ -6,6 +6,8 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Explanation;
+
 /// Which sessions a command is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,8 +63,28 @@ pub trait Operations: Send + Sync + fmt::Debug {
     /// Lowers it, however it was raised.
     async fn lower_shield(&self, by: &str) -> Result<Shield, OperationError>;
 
+    /// Tells how a request would be decided; nothing is forwarded.
+    async fn explain(&self, by: &str, asked: Asked) -> Result<Explanation, OperationError>;
+
     /// Lets the next of the assertion's keys sign.
     async fn rotate_keys(&self, by: &str) -> Result<Rotated, OperationError>;
+}
+
+/// A request that is to be explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who would make it, by their e-mail address.
+    pub email: String,
+    /// Method and target, such as `PATCH /projects/7`.
+    pub request: String,
+    /// The host that it would name; the public URL's without one.
+    pub host: Option<String>,
+    /// Its header fields, as `Name: value`.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Its body.
+    #[serde(default)]
+    pub body: String,
 }
 
 /// Sessions, listed.

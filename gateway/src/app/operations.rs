@@ -7,24 +7,25 @@ use async_trait::async_trait;
 
 use super::Gateway;
 use crate::admin::operations::{
-    Device, Ended, OperationError, Operations, Resumed, Rotated, Session, Sessions, Shield,
+    Asked, Device, Ended, OperationError, Operations, Resumed, Rotated, Session, Sessions, Shield,
     Suspended, SuspendedBy, Unlocked, User, Which,
 };
 use crate::audit::Record;
 use crate::clock::Timestamp;
 use crate::directory::{Directory as _, Person};
 use crate::limit;
+use crate::policy::Explanation;
 use crate::principal::{CompanyId, EmailAddress, UserId};
 use crate::store::{self, AccountKey, SessionRecord, Whose};
 
-type Outcome<T> = Result<T, OperationError>;
+pub(super) type Outcome<T> = Result<T, OperationError>;
 
 /// A command that has begun: who gave it, and whom it is about.
-struct Command<'a> {
+pub(super) struct Command<'a> {
     event: &'static str,
     by: &'a str,
     user: Option<UserId>,
-    about: Option<String>,
+    pub(super) about: Option<String>,
 }
 
 #[async_trait]
@@ -182,6 +183,10 @@ impl Operations for Gateway {
         self.shield_now().await
     }
 
+    async fn explain(&self, by: &str, asked: Asked) -> Outcome<Explanation> {
+        self.explained(by, asked).await
+    }
+
     async fn rotate_keys(&self, by: &str) -> Outcome<Rotated> {
         let command = Command {
             event: "admin.keys.rotate",
@@ -237,7 +242,7 @@ impl Gateway {
     }
 
     /// Keeps the record of a command, before anything of it takes effect.
-    async fn begun(&self, command: &Command<'_>) -> Outcome<()> {
+    pub(super) async fn begun(&self, command: &Command<'_>) -> Outcome<()> {
         let record = self.command_record(command, "begun", command.about.clone());
         self.shared.audit.keep(record).await.map_err(unavailable)
     }
@@ -276,7 +281,7 @@ impl Gateway {
     }
 
     /// A command about the user with an address; the attempt is on record if there is none.
-    async fn about_user<'a>(
+    pub(super) async fn about_user<'a>(
         &self,
         event: &'static str,
         by: &'a str,

@@ -20,7 +20,7 @@ use crate::config::{self, CertificateFiles, Config, Directory, Shield, SmsProvid
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::limit;
-use crate::policy::PolicySet;
+use crate::policy::{PolicySet, ProofSettings};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -132,16 +132,25 @@ fn database(settings: &config::Postgres) -> Vec<Fault> {
     })
 }
 
-/// A policy set must load whole, and decide its own examples as they say.
+/// A policy set must load whole, decide its own examples as they say, and hold its invariants.
 fn policies(config: &Config) -> Vec<Fault> {
-    match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
-        Ok(loaded) => {
-            let tests = loaded.set.run_tests();
-            let queries = queries(config, &loaded.set);
-            [loaded.warnings, tests.warnings, tests.failures, queries].concat()
-        }
-        Err(faults) => faults,
-    }
+    let loaded = match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
+        Ok(loaded) => loaded,
+        Err(faults) => return faults,
+    };
+    let tests = loaded.set.run_tests();
+    let queries = queries(config, &loaded.set);
+    let proof = loaded.set.prove(&ProofSettings::of(&config.policy));
+    let (holes, doubts) = proof.judge(config.policy.require_proof);
+    [
+        loaded.warnings,
+        tests.warnings,
+        tests.failures,
+        queries,
+        doubts,
+        holes,
+    ]
+    .concat()
 }
 
 /// What a set asks of a database must run there. That it cannot be asked now is a warning.

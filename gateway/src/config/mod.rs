@@ -360,8 +360,12 @@ pub struct Window {
 pub struct Policy {
     /// Its folder.
     pub dir: PathBuf,
-    /// Whether a set that is not proved may not take effect.
+    /// Whether a set that is not proved, or not covered, may not take effect.
     pub require_proof: bool,
+    /// The solver: a path, or a name that `PATH` knows.
+    pub solver: PathBuf,
+    /// How long a proof may take.
+    pub prove_timeout: Duration,
     /// The database that facts `from = "postgres"` are asked of; `None` where none is known.
     pub database: Option<crate::postgres::Settings>,
 }

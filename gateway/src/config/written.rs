@@ -281,8 +281,14 @@ pub struct Window {
 pub struct Policy {
     /// Its folder. Default: `policies`.
     pub dir: Option<At<String>>,
-    /// Whether a set that is not proved may not take effect. Default: `false`.
+    /// Whether a set takes effect only if it is proved, and its invariants speak of every action on
+    /// every type of resource. Needs the solver wherever the gateway runs. Default: `false`.
     pub require_proof: Option<At<bool>>,
+    /// The solver that proves: a path, or a name that `PATH` knows. Default: `cvc5`.
+    pub solver: Option<At<String>>,
+    /// How long a proof may take before it is given up, 1 s to 10 min. Default: `60s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub prove_timeout: Option<At<String>>,
     /// The database that facts `from = "postgres"` are asked of. Default: the directory's, where
     /// that is one, else the one in `DATABASE_URL`, if it is set.
     pub postgres: Option<At<PolicyDatabase>>,

@@ -153,6 +153,12 @@ impl Pipeline {
         })
     }
 
+    /// Its way to ask for facts.
+    #[must_use]
+    pub fn lookups(&self) -> Arc<dyn Lookups> {
+        Arc::clone(&self.lookups)
+    }
+
     /// The whole story, observed; always an answer.
     pub async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
         let mut seen = Seen::begin(&peer, &request);

@@ -235,6 +235,11 @@ impl Authoriser {
         Ok(())
     }
 
+    /// What is known of resources.
+    pub(super) const fn facts(&self) -> &Arc<FactsCache> {
+        &self.facts
+    }
+
     /// What the rules say, from the cache if they were asked the same before.
     fn judge(
         &self,

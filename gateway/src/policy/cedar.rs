@@ -1,17 +1,18 @@
 //! The rules: schema and policies, ready to judge. Nothing outside this room names Cedar.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Decision, Entities, EntityUid, PolicyId, PolicySet, Request,
-    Schema, Validator,
+    AuthorizationError, Authorizer, Decision, Effect, Entities, EntityUid, PolicyId, PolicySet,
+    Request, Schema, Validator,
 };
 
 use crate::config::fault::{Fault, Source};
 use crate::principal::Principal;
 
-use super::cedar_files::{parse_rules, parse_schema, validate};
+use super::cedar_files::{parse_rules, parse_schema, span, validate};
 use super::context::{self, ContextField};
 use super::entities::{KindType, NOBODY, Types};
 use super::reading::Given;
@@ -25,7 +26,11 @@ pub(super) struct Action(usize);
 #[derive(Debug)]
 pub(super) struct Rules {
     authorizer: Authorizer,
-    policies: PolicySet,
+    pub(super) schema: Schema,
+    pub(super) policies: PolicySet,
+    /// The invariants: what would be a hole.
+    pub(super) holes: PolicySet,
+    pub(super) invariants: Option<Source>,
     /// The actions with their groups: what every evaluation needs.
     base: Entities,
     types: Types,
@@ -36,6 +41,8 @@ pub(super) struct Rules {
     applies: HashSet<(Action, Option<Kind>)>,
     /// Each rule's place among all, and its name for people.
     labels: HashMap<PolicyId, (usize, Arc<str>)>,
+    /// Where each rule and invariant stands in its file.
+    places: HashMap<PolicyId, (Source, Range<usize>)>,
 }
 
 /// What the rules say of one action on one thing.
@@ -65,8 +72,10 @@ impl Rules {
     ) -> Option<Self> {
         let mut policies = PolicySet::new();
         let mut labels = HashMap::new();
+        let mut places = HashMap::new();
         for source in files.rules {
             for (policy, label) in parse_rules(source, faults) {
+                places.insert(policy.id().clone(), (source.clone(), span(&policy)));
                 let order = labels.len();
                 labels.insert(policy.id().clone(), (order, label));
                 if let Err(error) = policies.add(policy) {
@@ -77,6 +86,13 @@ impl Rules {
         let mut holes = PolicySet::new();
         if let Some(source) = files.invariants {
             for (policy, _) in parse_rules(source, faults) {
+                places.insert(policy.id().clone(), (source.clone(), span(&policy)));
+                if policy.effect() == Effect::Forbid {
+                    let message = "an invariant is a `permit`: it says what would be a hole";
+                    faults.push(source.fault(span(&policy), message).help(
+                        "a `forbid` would hide holes; put the exception into the `when` of its `permit`",
+                    ));
+                }
                 if let Err(error) = holes.add(policy) {
                     faults.push(source.fault(0..0, error.to_string()));
                 }
@@ -103,6 +119,10 @@ impl Rules {
         let applies = read_applies(&schema, &types, &actions);
         Some(Self {
             authorizer: Authorizer::new(),
+            schema,
+            holes,
+            invariants: files.invariants.cloned(),
+            places,
             policies,
             base,
             types,
@@ -149,6 +169,29 @@ impl Rules {
         let mut names: Vec<_> = self.labels.values().collect();
         names.sort();
         names.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// A rule's place among all.
+    pub(super) fn order(&self, id: &PolicyId) -> usize {
+        self.labels.get(id).map_or(usize::MAX, |(order, _)| *order)
+    }
+
+    /// Where a rule or invariant stands.
+    pub(super) fn place(&self, id: &PolicyId) -> Option<&(Source, Range<usize>)> {
+        self.places.get(id)
+    }
+
+    /// A fault at the place of a rule or invariant, by its name.
+    pub(super) fn fault_at(&self, name: &str, message: impl Into<String>) -> Fault {
+        match self.place(&PolicyId::new(name)) {
+            Some((source, span)) => source.fault(span.clone(), message),
+            None => Fault::new(message),
+        }
+    }
+
+    /// Whether one action belongs to a group.
+    pub(super) fn is_in(&self, action: &EntityUid, group: &EntityUid) -> bool {
+        self.base.is_ancestor_of(group, action)
     }
 
     /// What the rules say of an action on a resource, or on the caller's company.

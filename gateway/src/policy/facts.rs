@@ -127,6 +127,13 @@ impl FactsCache {
             })
     }
 
+    /// How old what is cached of a resource is.
+    pub(super) fn age(&self, asker: Asker<'_>, resource: &Resource, id: &str) -> Option<Duration> {
+        let now = self.clock.now();
+        let entry = self.believed(asker, resource, id, now, None)?;
+        Some(now.since(entry.begun.moment()))
+    }
+
     /// Stops believing what is known of a resource, and of what lies in it.
     pub(super) fn drop_facts(&self, set: &PolicySet, resource: &Resource, id: &str) {
         for id in self.spelled(set, resource, id).all(id) {

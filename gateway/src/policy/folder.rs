@@ -14,7 +14,7 @@ use super::cedar::{Files, Rules};
 use super::reader::Reader;
 use super::resource::{Given, Resources, is_fact_file};
 use super::routes::Route;
-use super::{PolicySet, resolve, resource, tests_file, written};
+use super::{PolicySet, lint, resolve, resource, tests_file, written};
 
 /// The files of a policy folder, as read.
 pub(super) struct Folder {
@@ -26,6 +26,8 @@ pub(super) struct Folder {
     /// Files of facts, by their path in the folder.
     facts: Vec<(String, Source)>,
     digest: [u8; 32],
+    /// The same of those that a proof reads.
+    proof_key: [u8; 32],
 }
 
 impl Folder {
@@ -39,6 +41,7 @@ impl Folder {
             tests: Vec::new(),
             facts: Vec::new(),
             digest: [0; 32],
+            proof_key: [0; 32],
         };
         let names = match list(dir, faults) {
             Ok(names) => names,
@@ -48,6 +51,7 @@ impl Folder {
             }
         };
         let mut sum = Context::new(&SHA256);
+        let mut proved = Context::new(&SHA256);
         for name in &names {
             let whole = dir.join(name);
             let text = name.to_string_lossy();
@@ -77,6 +81,10 @@ impl Folder {
             for part in [text.as_bytes(), source.text().as_bytes()] {
                 sum.update(&(part.len() as u64).to_be_bytes());
                 sum.update(part);
+                if !text.ends_with(".toml") {
+                    proved.update(&(part.len() as u64).to_be_bytes());
+                    proved.update(part);
+                }
             }
             match &*text {
                 "routes.toml" => folder.routes = Some(source),
@@ -88,6 +96,7 @@ impl Folder {
             }
         }
         folder.digest.copy_from_slice(sum.finish().as_ref());
+        folder.proof_key.copy_from_slice(proved.finish().as_ref());
         for (name, there) in [
             ("routes.toml", folder.routes.is_some()),
             ("schema.cedarschema", folder.schema.is_some()),
@@ -127,6 +136,7 @@ impl Folder {
                 files: &self.facts,
             };
             resources = resource::resolve(&read.resources, given, &mut reader, &mut faults);
+            lint::resources(&read.resources, &mut reader);
             faults.append(&mut reader.into_faults());
             written = (!broken_syntax).then_some((source, read));
         }
@@ -137,6 +147,9 @@ impl Folder {
                 invariants: self.invariants.as_ref(),
             };
             rules = Rules::load(&files, &resources, &mut faults);
+            if let Some(rules) = &rules {
+                lint::rules(rules, &mut faults);
+            }
         }
         if let Some((source, written)) = &written {
             let mut reader = Reader::new(source);
@@ -172,6 +185,7 @@ impl Folder {
             encoded_slashes: resources.values().flatten().any(|r| r.encoded_slash),
             digest: HEXLOWER.encode(&self.digest).into(),
             fingerprint: self.digest,
+            proof_key: self.proof_key,
             table_key: table_key(
                 self.routes
                     .iter()

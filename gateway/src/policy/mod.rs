@@ -18,6 +18,7 @@ mod climb;
 mod columns;
 mod context;
 mod entities;
+mod explain;
 mod facts;
 mod facts_key;
 mod folder;
@@ -26,6 +27,7 @@ mod nesting;
 mod overrides;
 mod pattern;
 mod pointer;
+mod proof;
 mod query;
 mod reader;
 mod reading;
@@ -55,8 +57,10 @@ use crate::principal::Principal;
 use crate::target::Target;
 
 pub use authorise::{Answer, Authoriser, Unsettled};
+pub use explain::{Described, ExplainedResource, ExplainedRoute, Explanation};
 pub use facts::FactsError;
 pub use overrides::Overrides;
+pub use proof::{Outcome, Proof, ProofSettings};
 pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, LookupRows, Lookups, OwnerAs};
@@ -122,6 +126,7 @@ pub struct PolicySet {
     encoded_slashes: bool,
     digest: Arc<str>,
     fingerprint: [u8; 32],
+    proof_key: [u8; 32],
     table_key: u64,
     /// The types of resources, by number.
     resources: Vec<Option<Arc<Resource>>>,
@@ -190,8 +195,22 @@ impl PolicySet {
         nesting::on_deep_stack(run).unwrap_or_else(|fault| TestReport {
             count: self.tests.len(),
             failures: vec![fault],
-            warnings: Vec::new(),
+            ..TestReport::default()
         })
+    }
+
+    /// Proves that no request whatever is both allowed and a hole, on a thread of its own, with a
+    /// solver in a process of its own; blocks meanwhile.
+    #[must_use]
+    pub fn prove(&self, settings: &ProofSettings) -> Proof {
+        let prove = || proof::prove(&self.rules, settings);
+        nesting::on_deep_stack(prove).unwrap_or_else(Proof::ended_early)
+    }
+
+    /// Names what a proof is about: schema, rules and invariants.
+    #[must_use]
+    pub const fn proof_key(&self) -> &[u8; 32] {
+        &self.proof_key
     }
 
     fn shared_digest(&self) -> Arc<str> {
@@ -224,6 +243,11 @@ impl PolicySet {
 
     fn rule_names(&self) -> Vec<Arc<str>> {
         self.rules.rule_names()
+    }
+
+    /// A fault at a rule's place.
+    fn rule_fault(&self, rule: &str, message: String) -> Fault {
+        self.rules.fault_at(rule, message)
     }
 
     fn copies_of(&self, kind: Kind) -> Option<(Action, &Copies)> {

@@ -59,6 +59,17 @@ impl<'s> Reader<'s> {
             .push(self.source.fault(span, message).help(help));
     }
 
+    /// Keeps what refuses nothing, but may be meant otherwise.
+    pub(super) fn warn(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let fault = self.source.fault(span, message).help(help);
+        self.faults.push(fault.warning());
+    }
+
     /// The document's text and name.
     pub(super) const fn source(&self) -> &'s Source {
         self.source

@@ -124,6 +124,9 @@ impl Resolver<'_, '_, '_> {
         };
         Some(Route {
             label: matches.get_ref().as_str().into(),
+            source: self.reader.source().clone(),
+            span: matches.span(),
+            line: self.reader.source().position(matches.span().start).0,
             action: action.into(),
             upstream,
             identity,

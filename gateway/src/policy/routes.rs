@@ -1,11 +1,13 @@
 //! Routes: which request is which action on which resource.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::Method;
 use http::header::{HeaderName, HeaderValue};
 
+use crate::config::fault::Source;
 use crate::principal::Principal;
 use crate::target::{self, Target};
 
@@ -26,6 +28,10 @@ pub(super) const READING: [&str; 2] = ["read", "list"];
 #[derive(Debug)]
 pub struct Route {
     pub(super) label: Arc<str>,
+    /// Where its `match` stands.
+    pub(super) source: Source,
+    pub(super) span: Range<usize>,
+    pub(super) line: usize,
     pub(super) action: Arc<str>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) identity: Option<Arc<str>>,
@@ -108,6 +114,17 @@ impl Route {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Where its `match` stands.
+    pub(super) fn place(&self) -> (&Source, Range<usize>) {
+        (&self.source, self.span.clone())
+    }
+
+    /// Where it stands, as `routes.toml:30`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("routes.toml:{}", self.line)
     }
 
     /// The action that it is; `public` for a route that is not judged.

@@ -46,6 +46,11 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// The moment.
+    pub(super) const fn moment(self) -> Timestamp {
+        self.at
+    }
+
     /// Before every drop.
     pub(super) const fn at(now: Timestamp) -> Self {
         Self { epoch: 0, at: now }

@@ -16,7 +16,7 @@ use super::overrides::Overrides;
 use super::reader::{Fields, Reader, Text, Value};
 use super::reading::{Sent, Unreadable};
 use super::resource::{Above, MAX_DEPTH, Record, Resource, Resources};
-use super::routes::{RouteMatch, Subject};
+use super::routes::{Route, RouteMatch, Subject};
 use super::verdict::{self, Decision, Denied, Judged, Verdict};
 
 /// What running the tests showed.
@@ -26,8 +26,12 @@ pub struct TestReport {
     pub count: usize,
     /// Those that failed: where each stands, and what was decided instead.
     pub failures: Vec<Fault>,
-    /// Rules and routes that no test touches.
+    /// Rules and routes that no test touches, each at its place.
     pub warnings: Vec<Fault>,
+    /// How many rules decided a test, and how many there are.
+    pub rules: (usize, usize),
+    /// How many routes a test took, and how many there are.
+    pub routes: (usize, usize),
 }
 
 impl TestReport {
@@ -85,21 +89,33 @@ pub(super) fn run(set: &PolicySet, tests: &[Test]) -> TestReport {
     let mut routes = BTreeSet::new();
     for test in tests {
         let outcome = test.outcome(set, &mut touched, &mut routes);
-        report
-            .failures
-            .extend(test.check(&outcome.unwrap_or_else(Outcome::Unreadable)));
+        let failure = test.check(&outcome.unwrap_or_else(Outcome::Unreadable));
+        let matched = set.route(&test.target, &test.host);
+        report.failures.extend(match (failure, &matched) {
+            (Some(failure), Some(matched)) => {
+                let route = matched.route();
+                let help = format!("it takes the route `{}`, {}", route.label(), route.name());
+                Some(failure.help(help))
+            }
+            (failure, _) => failure,
+        });
     }
-    for rule in set.rule_names() {
-        if !touched.contains(&rule) {
-            let message = format!("no test is decided by `{rule}`");
-            report.warnings.push(Fault::new(message).warning());
-        }
+    let rules = set.rule_names();
+    report.rules = (rules.len(), rules.len());
+    for rule in rules.iter().filter(|rule| !touched.contains(*rule)) {
+        report.rules.0 -= 1;
+        let fault = set.rule_fault(rule, format!("no test is decided by `{rule}`"));
+        report.warnings.push(fault.warning());
     }
+    report.routes = (set.routes().len(), set.routes().len());
     for route in set.routes() {
-        if !routes.contains(route.label()) {
-            let message = format!("no test takes the route `{}`", route.label());
-            report.warnings.push(Fault::new(message).warning());
+        if routes.contains(&Arc::as_ptr(route)) {
+            continue;
         }
+        report.routes.0 -= 1;
+        let message = format!("no test takes the route `{}`", route.label());
+        let (source, span) = route.place();
+        report.warnings.push(source.fault(span, message).warning());
     }
     report
 }
@@ -127,7 +143,7 @@ impl Test {
         &self,
         set: &PolicySet,
         touched: &mut BTreeSet<Arc<str>>,
-        routes: &mut BTreeSet<String>,
+        routes: &mut BTreeSet<*const Route>,
     ) -> Result<Outcome, Unreadable> {
         let Some(matched) = set.route(&self.target, &self.host) else {
             return Ok(Outcome::NoRoute);
@@ -148,7 +164,7 @@ impl Test {
         };
         let mut outcome = Outcome::NoRoute;
         for mut matched in std::iter::once(matched).chain(also) {
-            routes.insert(matched.route().label().to_owned());
+            routes.insert(Arc::as_ptr(matched.route()));
             if !matched.holds_slashes() {
                 let message = "the path has an encoded slash".to_owned();
                 return Err(Unreadable::Malformed(message));
@@ -299,18 +315,21 @@ fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) 
     let headers = read_headers(&mut fields);
     let allow = expect.and_then(|expect| read_expect(&mut fields, &expect));
     let source = fields.reader().source().clone();
-    let request = request?;
     let leniency = Leniency {
         encoded_slash: resources.values().flatten().any(|r| r.encoded_slash),
         ..Leniency::default()
     };
-    let target = Target::from_line_with(request.get_ref(), leniency)
-        .map_err(|error| {
-            let message = format!("`{}` is no request: {error}", request.get_ref());
-            fields.reader().fault(request.span(), message);
-        })
-        .ok();
+    let target = request.as_ref().and_then(|request| {
+        let error = match Target::from_line_with(request.get_ref(), leniency) {
+            Ok(target) => return Some(target),
+            Err(error) => error,
+        };
+        let message = format!("`{}` is no request: {error}", request.get_ref());
+        fields.reader().fault(request.span(), message);
+        None
+    });
     fields.finish();
+    let request = request?;
     Some(Test {
         source,
         span: request.span(),

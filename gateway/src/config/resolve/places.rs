@@ -1,6 +1,8 @@
 //! Where things are: `[store]`, `[policy]`, `[admin]`, `[keys]`, `[log]` and `[audit]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::secret_ref::SecretRef;
 use super::super::values::nearest;
@@ -90,18 +92,23 @@ impl Resolver<'_> {
     }
 
     pub(super) fn policy(&mut self, written: &written::Policy, directory: &Directory) -> Policy {
-        let require_proof = written.require_proof.as_ref();
-        if let Some(at) = require_proof.filter(|at| *at.get()) {
-            // Accepting it silently would promise what nobody keeps.
-            self.fault(
-                at.span(),
-                "`policy.require_proof` is `true`, but proofs are not built yet in this version",
-                "leave it out for now",
-            );
-        }
+        // A bare name is looked for in `PATH`, and not beside the configuration.
+        let solver = written.solver.as_ref();
+        let bare = solver.map_or("cvc5", |at| at.get()).to_owned();
+        let solver = match solver.filter(|at| at.get().contains('/')) {
+            Some(at) => self.path("policy.solver", Some(at), ""),
+            None => PathBuf::from(bare),
+        };
         Policy {
             dir: self.path("policy.dir", written.dir.as_ref(), "policies"),
-            require_proof: require_proof.is_some_and(|at| *at.get()),
+            require_proof: written.require_proof.as_ref().is_some_and(|at| *at.get()),
+            solver,
+            prove_timeout: self.duration(
+                "policy.prove_timeout",
+                written.prove_timeout.as_ref(),
+                Duration::from_secs(1)..=Duration::from_secs(600),
+                Duration::from_secs(60),
+            ),
             database: self.facts_database(written.postgres.as_ref(), directory),
         }
     }

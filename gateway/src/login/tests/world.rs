@@ -468,6 +468,8 @@ fn configuration(login: config::Login) -> Config {
             database: None,
             dir: PathBuf::new(),
             require_proof: false,
+            solver: "cvc5".into(),
+            prove_timeout: Duration::from_secs(60),
         },
         admin: config::Admin {
             bind: (Ipv4Addr::LOCALHOST, 0).into(),

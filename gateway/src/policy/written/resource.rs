@@ -44,6 +44,7 @@ pub(in crate::policy) struct WrittenAsk {
     pub(in crate::policy) get: Text,
     pub(in crate::policy) upstream: Option<Text>,
     pub(in crate::policy) as_caller: bool,
+    pub(in crate::policy) identity: Option<Text>,
 }
 
 /// One of a resource's parents.
@@ -275,5 +276,6 @@ fn read_ask(fields: &mut Fields<'_, '_, '_>) -> Option<WrittenAsk> {
         get: get?,
         upstream,
         as_caller,
+        identity: fields.text("identity"),
     })
 }

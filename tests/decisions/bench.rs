@@ -34,6 +34,7 @@ impl Lookups for Application {
         _: Option<&str>,
         path: &str,
         _: Option<&Arc<Principal>>,
+        _: Option<&str>,
     ) -> Result<LookupAnswer, LookupError> {
         Ok(match path {
             "/projects/1" => {

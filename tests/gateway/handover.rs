@@ -268,3 +268,46 @@ async fn a_route_for_an_identity_that_there_is_not_is_a_fault_with_its_line() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_look_up_as_the_gateway_carries_the_gateways_own_key_and_no_user() {
+    const ASKED: &str = r#"
+[resource.project]
+facts = [{ from = "upstream", get = "/facts/{id}", company = "/c", owner = "/o", identity = "api" }]
+
+[[route]]
+match  = "GET /projects/{project}"
+action = "read"
+"#;
+    let application = Recorder::start(|asked| {
+        let body = match asked.target() {
+            "/facts/1" => r#"{"c":"fjord","o":"u-kari"}"#,
+            _ => "ok",
+        };
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            .into_bytes()
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let house = application.house(&keys(folder.path()), ASKED).await;
+    let ola = house.logged_in(OLA).await;
+    assert_eq!(
+        house.get(&ola, "/projects/1").await.status(),
+        StatusCode::OK
+    );
+    let seen = application.seen();
+    let asked = seen
+        .iter()
+        .find(|one| one.target() == "/facts/1")
+        .expect("the application was asked");
+    assert_eq!(asked.all("x-redmine-api-key"), ["s3cret-key"]);
+    for name in [
+        "x-redmine-switch-user",
+        "x-app-user",
+        "x-app-token",
+        "cookie",
+    ] {
+        assert_eq!(asked.all(name), Vec::<&str>::new(), "{name}");
+    }
+}

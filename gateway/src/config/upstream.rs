@@ -163,10 +163,19 @@ impl HeaderTemplate {
     /// Whether the assertion is in it.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        let signed = |part: &TemplatePart| matches!(part, TemplatePart::Assertion);
+        self.has(|part| matches!(part, TemplatePart::Assertion))
+    }
+
+    /// Whether it tells of a user, or is only what the gateway itself may say.
+    #[must_use]
+    pub fn names_someone(&self) -> bool {
+        self.has(|part| !matches!(part, TemplatePart::Literal(_) | TemplatePart::Secret(_)))
+    }
+
+    fn has(&self, what: impl Fn(&TemplatePart) -> bool) -> bool {
         self.parts.iter().any(|part| match part {
-            TemplatePart::Basic { user, password } => user.iter().chain(password).any(signed),
-            part => signed(part),
+            TemplatePart::Basic { user, password } => user.iter().chain(password).any(&what),
+            part => what(part),
         })
     }
 }

@@ -46,6 +46,7 @@ impl Lookups for Sources {
         upstream: Option<&str>,
         path: &str,
         caller: Option<&Arc<Principal>>,
+        identity: Option<&str>,
     ) -> Result<LookupAnswer, LookupError> {
         let failed = |reason: String| LookupError(reason);
         let shared = self.shared()?;
@@ -67,10 +68,13 @@ impl Lookups for Sources {
             header::HOST,
             HeaderValue::try_from(host).map_err(|error| failed(error.to_string()))?,
         );
-        if let Some(caller) = caller {
-            rewrite::name_caller(headers, upstream.settings(), caller)
-                .map_err(|error| failed(error.to_string()))?;
-        }
+        rewrite::name_asker(
+            headers,
+            upstream.settings(),
+            caller.map(|it| &**it),
+            identity,
+        )
+        .map_err(|error| failed(error.to_string()))?;
         let response = upstream
             .send(request)
             .await

@@ -264,15 +264,23 @@ fn chosen<'a>(
         .ok_or_else(|| Refusal::Unavailable("the route names no configured identity".to_owned()))
 }
 
-/// Sets a caller's identity on a look-up made in their name. No assertion goes along: it is made
-/// for a session, and this is the gateway's own request.
-pub(super) fn name_caller(
+/// Says who asks, on a look-up: the caller, or the gateway, which sends what names no user. No
+/// assertion goes along: it is made for a session, and this is the gateway's own request.
+pub(super) fn name_asker(
     headers: &mut HeaderMap,
     settings: &config::Upstream,
-    caller: &Principal,
+    caller: Option<&Principal>,
+    identity: Option<&str>,
 ) -> Result<(), Refusal> {
-    for template in settings.headers.iter().filter(|one| !one.is_signed()) {
-        headers.insert(template.name.clone(), fill(template, caller, "")?);
+    if caller.is_none() && identity.is_none() {
+        return Ok(());
+    }
+    for template in chosen(settings, identity)? {
+        match caller {
+            Some(_) if template.is_signed() => {}
+            None if template.names_someone() => {}
+            who => drop(headers.insert(template.name.clone(), fill(template, who, "")?)),
+        }
     }
     Ok(())
 }
@@ -285,7 +293,7 @@ fn identity(
     template: &HeaderTemplate,
 ) -> Result<HeaderValue, Refusal> {
     if !template.is_signed() {
-        return fill(template, session.principal(), "");
+        return fill(template, Some(session.principal()), "");
     }
     let assertion = shared
         .keyring
@@ -295,12 +303,12 @@ fn identity(
         return Ok(assertion);
     }
     let text = assertion.to_str().unwrap_or_default();
-    fill(template, session.principal(), text)
+    fill(template, Some(session.principal()), text)
 }
 
 fn fill(
     template: &HeaderTemplate,
-    principal: &Principal,
+    principal: Option<&Principal>,
     assertion: &str,
 ) -> Result<HeaderValue, Refusal> {
     let mut text = Zeroizing::new(String::new());
@@ -323,10 +331,21 @@ fn fill(
 }
 
 /// What a placeholder stands for.
-fn told<'a>(part: &'a TemplatePart, principal: &'a Principal, assertion: &'a str) -> Cow<'a, str> {
+fn told<'a>(
+    part: &'a TemplatePart,
+    principal: Option<&'a Principal>,
+    assertion: &'a str,
+) -> Cow<'a, str> {
+    let principal = match (part, principal) {
+        (TemplatePart::Literal(literal), _) => return Cow::Borrowed(literal),
+        (TemplatePart::Secret(secret), _) => {
+            return Cow::Borrowed(secret.expose_text().unwrap_or_default());
+        }
+        (_, Some(principal)) => principal,
+        // Nobody is named without a name.
+        (_, None) => return Cow::Borrowed(""),
+    };
     Cow::Borrowed(match part {
-        TemplatePart::Literal(literal) => literal,
-        TemplatePart::Secret(secret) => secret.expose_text().unwrap_or_default(),
         TemplatePart::UserId => principal.id.as_str(),
         TemplatePart::UserEmail => principal.email.as_str(),
         TemplatePart::UserName => &principal.name,
@@ -335,8 +354,8 @@ fn told<'a>(part: &'a TemplatePart, principal: &'a Principal, assertion: &'a str
         TemplatePart::CompanyId => principal.company.id.as_str(),
         TemplatePart::CompanyName => &principal.company.name,
         TemplatePart::Assertion => assertion,
-        // It holds no other of its kind.
-        TemplatePart::Basic { .. } => "",
+        // It holds no other of its kind; literals and secrets were told above.
+        TemplatePart::Basic { .. } | TemplatePart::Literal(_) | TemplatePart::Secret(_) => "",
     })
 }
 
@@ -345,7 +364,7 @@ fn told<'a>(part: &'a TemplatePart, principal: &'a Principal, assertion: &'a str
 fn basic(
     user: &[TemplatePart],
     password: &[TemplatePart],
-    principal: &Principal,
+    principal: Option<&Principal>,
     assertion: &str,
 ) -> Result<String, Refusal> {
     let mut pair = Zeroizing::new(String::new());

@@ -19,7 +19,8 @@ use super::template::{Pointed, Pointer};
 #[async_trait]
 pub trait Lookups: Send + Sync {
     /// Asks an upstream (`None` is the default) for a path with `Accept: application/json`: as
-    /// `caller` with their identity headers, or without one as the gateway itself.
+    /// `caller` with their identity headers, or without one as the gateway itself. `identity`
+    /// names which of the upstream's identities; as the gateway only what names no user is sent.
     ///
     /// # Errors
     ///
@@ -30,6 +31,7 @@ pub trait Lookups: Send + Sync {
         upstream: Option<&str>,
         path: &str,
         caller: Option<&Arc<Principal>>,
+        identity: Option<&str>,
     ) -> Result<LookupAnswer, LookupError>;
 
     /// Asks the application's database: a query with one parameter, the identifier.
@@ -123,7 +125,10 @@ pub(super) struct Question<'a> {
 }
 
 /// A document, by where it was asked for, and whether as the caller.
-type Document = ((Option<Arc<str>>, String, bool), Option<Arc<Value>>);
+type Document = (
+    (Option<Arc<str>>, String, (bool, Option<Arc<str>>)),
+    Option<Arc<Value>>,
+);
 
 /// What a source says of a resource's own facts.
 struct Said {
@@ -348,12 +353,18 @@ impl Question<'_> {
 
     async fn document(&mut self, ask: &Ask) -> Result<Option<Arc<Value>>, String> {
         let path = ask.get.fill(self.id);
-        let place = (ask.upstream.clone(), path, ask.as_caller);
+        let who = (ask.as_caller, ask.identity.clone());
+        let place = (ask.upstream.clone(), path, who);
         if let Some((_, document)) = self.documents.iter().find(|(known, _)| *known == place) {
             return Ok(document.clone());
         }
         let caller = ask.as_caller.then_some(self.principal);
-        let answer = self.lookups.get(ask.upstream.as_deref(), &place.1, caller);
+        let answer = self.lookups.get(
+            ask.upstream.as_deref(),
+            &place.1,
+            caller,
+            ask.identity.as_deref(),
+        );
         let document = match answer.await.map_err(|error| error.to_string())? {
             LookupAnswer::Missing => None,
             LookupAnswer::Found(bytes) => {

@@ -120,6 +120,8 @@ pub(super) struct Ask {
     pub(super) upstream: Option<Arc<str>>,
     /// With the caller's identity; else with the gateway's own.
     pub(super) as_caller: bool,
+    /// Which of the upstream's identities; `None` for the caller's usual one, and for nothing.
+    pub(super) identity: Option<Arc<str>>,
 }
 
 /// A query with its place.

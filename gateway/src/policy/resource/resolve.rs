@@ -311,17 +311,41 @@ impl<'w> Resolver<'w, '_, '_> {
 
     fn ask(&mut self, written: &WrittenAsk) -> Option<Ask> {
         let upstream = upstream(written.upstream.as_ref(), self.given.upstreams, self.reader);
+        let identity = self.identity(written);
         match PathTemplate::parse(written.get.get_ref()) {
             Ok(get) => Some(Ask {
                 get,
                 upstream,
                 as_caller: written.as_caller,
+                identity,
             }),
             Err(message) => {
                 self.reader.fault(written.get.span(), message);
                 None
             }
         }
+    }
+
+    /// One of the identities of the upstream that is asked.
+    fn identity(&mut self, written: &WrittenAsk) -> Option<Arc<str>> {
+        let at = written.identity.as_ref()?;
+        let name = at.get_ref().as_str();
+        let upstreams = self.given.upstreams;
+        let asked = match &written.upstream {
+            Some(asked) => upstreams.iter().find(|one| one.name == asked.get_ref()),
+            None => upstreams.first(),
+        };
+        let known = asked.map_or(&[][..], |one| &one.identities);
+        if known.contains(&name) {
+            return Some(name.into());
+        }
+        let message = format!("the upstream that is asked has no identity `{name}`");
+        let help = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "declare it with [[upstream.identity]] in the configuration".to_owned(),
+        };
+        self.reader.fault_with_help(at.span(), message, help);
+        None
     }
 
     /// A query that stands in brackets: without a semicolon, and about one thing, `$1`.

@@ -442,6 +442,7 @@ async fn a_look_up_that_panics_is_an_error_and_blocks_nobody() {
             _: Option<&str>,
             _: &str,
             _: Option<&Arc<crate::principal::Principal>>,
+            _: Option<&str>,
         ) -> Result<crate::policy::LookupAnswer, crate::policy::LookupError> {
             panic!("a mistake of ours")
         }

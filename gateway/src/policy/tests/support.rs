@@ -346,6 +346,7 @@ impl Lookups for Application {
         _upstream: Option<&str>,
         path: &str,
         caller: Option<&Arc<Principal>>,
+        _identity: Option<&str>,
     ) -> Result<LookupAnswer, LookupError> {
         let caller = caller.map(|caller| caller.id.to_string());
         self.asked.lock().unwrap().push((path.to_owned(), caller));

@@ -44,6 +44,8 @@ pub(in crate::policy) struct WrittenAsk {
     pub(in crate::policy) get: Text,
     pub(in crate::policy) upstream: Option<Text>,
     pub(in crate::policy) as_caller: bool,
+    /// Boxed, for it is rare.
+    pub(in crate::policy) identity: Option<Box<Text>>,
 }
 
 /// One of a resource's parents.
@@ -275,5 +277,6 @@ fn read_ask(fields: &mut Fields<'_, '_, '_>) -> Option<WrittenAsk> {
         get: get?,
         upstream,
         as_caller,
+        identity: fields.text("identity").map(Box::new),
     })
 }

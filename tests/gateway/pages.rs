@@ -198,7 +198,13 @@ async fn a_waiting_page_follows_the_time_by_itself_and_posts_nothing_again() {
 /// The form for the code without a mouse: each thing is reached in the order that it is read in.
 #[tokio::test]
 async fn the_login_is_driven_by_the_keyboard_in_reading_order() {
-    let house = House::open().await;
+    // A new code can be had after a minute.
+    let minute = |config: &mut String| {
+        let wide = "unknown_device = [{ limit = 100000, per = \"1h\" }]";
+        assert!(config.contains(wide));
+        *config = config.replace(wide, "unknown_device = [{ limit = 1, per = \"60s\" }]");
+    };
+    let house = House::open_on(minute, &[], None).await;
     let driven = Driven::open(&["--lang=en", "--accept-lang=en"]).await;
     let browser = &driven.browser;
     browser.goto(&house.url("/projects/1")).await.unwrap();

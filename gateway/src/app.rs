@@ -10,6 +10,7 @@ mod reload;
 mod workers;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
+use crate::store::redis::Redis;
 use reload::Reloads;
 use workers::Workers;
 
@@ -124,8 +126,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let sockets = workers::bind_all(&config)?;
     let admin_socket = bind_admin(config.admin.bind).await?;
 
-    let config::Store::Embedded { path } = &config.store;
-    let store: SharedStore = Arc::new(Embedded::open(path).map_err(other)?);
+    let store = open_store(&config).await?;
     let clock = match clock {
         Some(clock) => clock,
         None => Arc::new(SystemClock::starting_at(
@@ -193,6 +194,17 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         shared,
     });
     gateway.begin(sockets, admin_socket, carriers.outbox).await
+}
+
+async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
+    Ok(match &config.store {
+        config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
+        config::Store::Redis(settings) => {
+            // Boxed: the layouts of its many futures would nest too deep.
+            let opening: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Redis::open(settings));
+            Arc::new(opening.await.map_err(other)?)
+        }
+    })
 }
 
 /// What must be without fault before anything starts.

@@ -5,6 +5,9 @@
 #     -v ./config:/srv/portvakt/config:ro -v ./policies:/srv/portvakt/policies:ro \
 #     -v ./certs:/srv/portvakt/certs:ro -v portvakt-state:/srv/portvakt/state portvakt
 
+# It holds no solver: policies are proved where they are written, by `portvakt policy prove` and
+# `portvakt check`. For `[policy] require_proof = true` in the image, build on one with cvc5.
+
 FROM rust:1.95-bookworm AS build
 # The image's own toolchain, not a second one with the tools that only developers need.
 ENV RUSTUP_TOOLCHAIN=1.95.0

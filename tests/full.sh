@@ -17,6 +17,9 @@ cargo nextest run --locked --workspace --release
 printf '\n== long: 1,000 kills\n'
 PORTVAKT_KILLS=1000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(kills::)'
 
+printf '\n== long: 1,000 reloads under load\n'
+PORTVAKT_RELOADS=1000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(reloads_under_load)'
+
 printf '\n== long: the attack bench, whole\n'
 cargo bench --locked --bench attacks
 

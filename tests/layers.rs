@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("body", 0),
     ("client", 0),
     ("cookie", 0),
+    ("postgres", 0),
 ];
 
 /// Floors whose rooms may use each other: the small words, and the commands with their `main`.
@@ -40,17 +41,18 @@ const OPEN_FLOORS: &[u8] = &[0, 7];
 const KEEPERS: &[(&str, &[&str])] = &[
     ("redis", &["store/redis"]),
     ("cedar_policy", &["policy/"]),
+    ("quick_xml", &["policy/reading/xml.rs"]),
     ("cedar_policy_symcc", &["policy/"]),
     (
         "tokio_postgres",
         &[
+            "postgres/",
             "directory/postgres",
-            "config/resolve/directory.rs",
-            "config/mod.rs",
+            "config/resolve/database.rs",
             "config/tests_directory.rs",
         ],
     ),
-    ("deadpool_postgres", &["directory/postgres"]),
+    ("deadpool_postgres", &["postgres/", "directory/postgres"]),
     // The commands' client is a peer of its own: it speaks HTTP over a Unix socket. Codes leave by
     // one request to an SMS provider, whose wire must know whether it may have been read: hyper says
     // so, a client above it does not.

@@ -8,7 +8,7 @@ use portvakt::cli::certs::{DEV_HOSTS, make_dev};
 use portvakt::clock::{Clock, SystemClock, Timestamp};
 use portvakt::config;
 use portvakt::config::fault::Fault;
-use portvakt::policy::PolicySet;
+use portvakt::policy::{Outcome, PolicySet, ProofSettings};
 
 #[test]
 fn the_readmes_configuration_is_one_that_the_gateway_reads() {
@@ -48,12 +48,49 @@ fn the_readmes_policies_load_and_their_test_passes() {
     let test = block("README.md", "[[test]]").unwrap();
     fs::write(folder.path().join("tests/projects.toml"), test).unwrap();
 
-    let loaded = PolicySet::load(folder.path(), &["projects"])
+    let loaded = PolicySet::load(folder.path(), &["projects".into()])
         .map_err(reports)
         .unwrap();
     let report = loaded.set.run_tests();
     assert_eq!(report.count, 1);
     assert!(report.failures.is_empty(), "{}", reports(report.failures));
+}
+
+#[test]
+fn the_tutorials_policies_load_pass_their_tests_and_are_proved() {
+    let text = fs::read_to_string(repository("policies/README.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = 0;
+    // Each file stands in a block of its own, under its name.
+    for part in text.split("\n`boards/").skip(1) {
+        let (name, rest) = part.split_once("`:\n\n```").unwrap();
+        let (_, rest) = rest.split_once('\n').unwrap();
+        let (content, _) = rest.split_once("\n```").unwrap();
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        files += 1;
+    }
+    assert_eq!(files, 5, "the tutorial was not understood");
+    let loaded = PolicySet::load(folder.path(), &["tavle".into()])
+        .map_err(reports)
+        .unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", reports(loaded.warnings));
+    let tests = loaded.set.run_tests();
+    assert!(
+        tests.count == 5 && tests.passed(),
+        "{}",
+        reports(tests.failures)
+    );
+    let proof = loaded.set.prove(&ProofSettings {
+        solver: "cvc5".into(),
+        timeout: std::time::Duration::from_secs(60),
+        survey: true,
+    });
+    let (holes, doubts) = proof.judge(true);
+    assert!(holes.is_empty(), "{}", reports(holes));
+    assert!(doubts.is_empty(), "{}", reports(doubts));
+    assert_eq!(proof.outcome, Outcome::Proved);
 }
 
 #[test]

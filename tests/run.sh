@@ -15,19 +15,21 @@ packages=(
   "chromium       the browser of the browser tests"
   "chromium-driver drives it"
   "fonts-dejavu-core the letters on its screenshots"
-  "python3-venv   the virtual environment of the tests' mail server"
+  "python3-venv   the virtual environment of the tests' mail and calendar servers"
   "postgresql     a directory in a database; the tests make their own cluster, none is left running"
+  "cvc5           the solver that proves policies"
 )
 # Node.js may have come with its own npm, beside which Debian's cannot stand.
 command -v npm >/dev/null || packages+=(
-  "npm            fetches axe-core, the rules of accessibility that every page is held to"
+  "npm            fetches axe-core, the rules of accessibility that every page is held to, and json-server"
 )
 
 # Cargo's helpers, each at the version that these tests were written with.
 nextest_version=0.9.151
 deny_version=0.20.2
-# The mail server of the tests, from PyPI.
+# From PyPI: the mail server of the tests, and the calendar server of examples/radicale.
 aiosmtpd_version=1.4.6
+radicale_version=3.9.0
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
@@ -42,8 +44,10 @@ main() {
   step "Rust toolchain" need_toolchain
   step "cargo-nextest $nextest_version" install_cargo_tool cargo-nextest "$nextest_version"
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
-  step "aiosmtpd $aiosmtpd_version" install_mail_server "$aiosmtpd_version"
-  step "axe-core" install_axe
+  step "aiosmtpd $aiosmtpd_version" install_python_package aiosmtpd "$aiosmtpd_version"
+  step "radicale $radicale_version" install_python_package radicale "$radicale_version"
+  step "axe-core" install_from_npm tests/axe axe-core
+  step "json-server" install_from_npm examples/json-server json-server
   step "no test is switched off" no_ignored_tests
   step "format" cargo fmt --all --check
   step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -139,25 +143,29 @@ install_cargo_tool() {
   rm -rf "$CARGO_TARGET_DIR/tools"
 }
 
-# install_mail_server VERSION: where tests/gateway/mail.rs looks for it
-install_mail_server() {
+# install_python_package NAME VERSION: into the environment where the tests look for it
+install_python_package() {
   local venv="$CARGO_TARGET_DIR/test-venv"
-  if ! "$venv/bin/pip" show --quiet aiosmtpd >/dev/null 2>&1; then
-    echo "installing aiosmtpd $1 from PyPI, into $venv"
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "aiosmtpd==$1"
+  # Not `pip` itself: in a folder that was moved it would still install into the old one.
+  local pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+  if ! "${pip[@]}" show "$1" 2>/dev/null | grep -qx "Version: $2"; then
+    echo "installing $1 $2 from PyPI, into $venv"
+    "${pip[@]}" --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"
+    "${pip[@]}" install --quiet "$1==$2"
   fi
-  "$venv/bin/python" -c 'import aiosmtpd; print("aiosmtpd", aiosmtpd.__version__)'
+  "${pip[@]}" show "$1" | grep '^Version:'
 }
 
-# The version and the digest of what is fetched stand in tests/axe/package-lock.json.
-install_axe() {
-  if ! cmp -s tests/axe/package-lock.json tests/axe/node_modules/.installed; then
-    echo "installing axe-core from registry.npmjs.org"
-    npm ci --prefix tests/axe --ignore-scripts --no-audit --no-fund
-    cp tests/axe/package-lock.json tests/axe/node_modules/.installed
+# install_from_npm FOLDER NAME: the versions and digests of what is fetched stand in its
+# package-lock.json
+install_from_npm() {
+  local installed="$1/node_modules/.installed"
+  if ! cmp -s "$1/package-lock.json" "$installed"; then
+    echo "installing $2 from registry.npmjs.org"
+    npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund
+    cp "$1/package-lock.json" "$installed"
   fi
-  grep -m 1 '"version"' tests/axe/node_modules/axe-core/package.json
+  grep -m 1 '"version"' "$1/node_modules/$2/package.json"
 }
 
 no_ignored_tests() {
@@ -202,7 +210,7 @@ make_certificates() {
 
 check_configurations() {
   local file checked=0
-  for file in config/*.toml; do
+  for file in config/*.toml examples/*/portvakt.toml; do
     [[ -e $file && $file != config/directory.toml ]] || continue
     echo "$file"
     # The values that the samples say their platform must set. No database answers there: what is in

@@ -4,9 +4,15 @@
 //! connections), one that writes the store, one the audit trail, one the access log, and the
 //! caller's runtime for ops and housekeeping.
 
+mod databases;
+mod explain;
+mod in_force;
 mod keys;
+mod loaded;
 mod operations;
+mod readiness;
 mod reload;
+mod standing;
 mod workers;
 
 use std::net::SocketAddr;
@@ -20,28 +26,30 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::admin::socket::AdminSocket;
-use crate::admin::{self, Admin, Check};
+use crate::admin::{self, Admin};
 use crate::audit::{Audit, Record};
 use crate::body::Body;
 use crate::clock::{SharedClock, SystemClock, Timestamp};
 use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
-use crate::directory::file::FileDirectory;
-use crate::directory::postgres::PostgresDirectory;
 use crate::listener;
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
-use crate::policy::{Authoriser, PolicySet};
+use crate::policy::Authoriser;
 use crate::secret::Key;
 use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use crate::store::redis::Redis;
+pub(crate) use databases::examine_queries;
+use in_force::Standing;
+use loaded::Loaded;
 use reload::Reloads;
 use workers::Workers;
 
@@ -136,7 +144,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let master = keys::master(&config)?;
     let audit = Audit::open(&config.audit.dir).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
-    let listed = open_directory(&config, loaded.people.take(), &clock).await?;
+    let listed = databases::open_directory(&config, loaded.people.take(), &clock).await?;
     let suspensions = Suspensions::open(Arc::clone(&store), listed)
         .await
         .map_err(other)?;
@@ -170,10 +178,13 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         metrics: metrics.clone(),
         config: &config,
     });
+    let facts_database = databases::open_facts(&config, &loaded.policy.set).await?;
     let shared = Arc::new(Shared {
-        policy: ArcSwap::new(loaded.policy),
+        policy: ArcSwap::new(Arc::clone(&loaded.policy.set)),
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
+        facts_database,
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
+        binder: crate::cookie::Binder::new(master.derive("application cookies")),
         own_pages: Arc::new(LoginPages(login.clone())),
         sessions,
         directory,
@@ -185,7 +196,10 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         config,
     });
     let gateway = Arc::new(Gateway {
-        reloads: Reloads::new(&shared.metrics),
+        reloads: Reloads::new(
+            &shared.metrics,
+            Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
+        ),
         suspensions,
         account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
@@ -207,49 +221,6 @@ async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
     })
 }
 
-/// What must be without fault before anything starts.
-struct Loaded {
-    /// Who exists, where that is a file.
-    people: Option<FileDirectory>,
-    policy: Arc<PolicySet>,
-    certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
-}
-
-impl Loaded {
-    fn read(config: &Config) -> Result<Self, AppError> {
-        let mut faults = Vec::new();
-        let people = match &config.directory {
-            config::Directory::File { path } => FileDirectory::load(path)
-                .map_err(|more| faults.extend(more))
-                .ok(),
-            config::Directory::Postgres(_) => None,
-        };
-        let policy = reload::read_policy(config)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        let certificates = reload::read_certificates(config)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        match (policy, certificates) {
-            (Some(policy), Some(pairs)) if faults.is_empty() => Ok(Self {
-                people,
-                policy,
-                certificates: pairs
-                    .iter()
-                    .filter_map(|(name, pairs)| {
-                        let (first, others) = pairs.split_first()?;
-                        Some((
-                            name.clone(),
-                            Arc::new(listener::tls::Certificates::new(first, others)),
-                        ))
-                    })
-                    .collect(),
-            }),
-            _ => Err(AppError::Faults(faults)),
-        }
-    }
-}
-
 impl Gateway {
     async fn begin(
         self: Arc<Self>,
@@ -269,6 +240,10 @@ impl Gateway {
                     let (gateway, stopping) = (Arc::clone(&gateway), *stopped.borrow());
                     Box::pin(async move { gateway.readiness(stopping).await })
                 })
+            },
+            policy: {
+                let gateway = Arc::clone(&self);
+                Arc::new(move || gateway.reloads.policy.told(gateway.shared.clock.now()))
             },
             outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
                 Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
@@ -370,57 +345,6 @@ impl Gateway {
             }
         }
     }
-
-    /// Every condition of being ready, with its reason.
-    async fn readiness(&self, stopping: bool) -> Vec<Check> {
-        let mut checks = self.reloads.checks();
-        let now = self.shared.clock.now();
-        let check = |name: &str, fault: Option<String>| Check {
-            name: name.to_owned(),
-            ok: fault.is_none(),
-            reason: fault,
-            optional: false,
-        };
-        let ended = self.reloads.ended_certificate(now);
-        checks.push(check(
-            "certificates",
-            ended.map(|name| format!("`{name}` is not valid now")),
-        ));
-        checks.push(check(
-            "store",
-            self.store
-                .ready()
-                .await
-                .err()
-                .map(|error| error.to_string()),
-        ));
-        checks.push(check(
-            "directory",
-            self.shared
-                .directory
-                .ready()
-                .await
-                .err()
-                .map(|error| error.to_string()),
-        ));
-        checks.push(check(
-            "running",
-            stopping.then(|| "the gateway is draining".to_owned()),
-        ));
-        let upstreams = workers::reachable(&self.shared).await;
-        let any = upstreams.iter().any(|(_, reachable)| *reachable);
-        checks.push(check(
-            "upstreams",
-            (!any).then(|| "no upstream can be reached".to_owned()),
-        ));
-        checks.extend(upstreams.into_iter().map(|(name, reachable)| Check {
-            name: format!("upstream:{name}"),
-            ok: reachable,
-            reason: (!reachable).then(|| "no endpoint takes a connection".to_owned()),
-            optional: true,
-        }));
-        checks
-    }
 }
 
 impl Running {
@@ -433,12 +357,16 @@ impl Running {
     /// Not ready from now on; lets every request finish, within the drain's deadline.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        if tokio::time::timeout(self.drain, self.workers.ended())
+        let end = Instant::now() + self.drain;
+        if tokio::time::timeout_at(end, self.workers.ended())
             .await
             .is_err()
         {
             tracing::warn!("some connections did not end within the drain's deadline");
         }
+        // What they asked for is owed to people as much as an answer is.
+        let rest = end.saturating_duration_since(Instant::now());
+        self.gateway.login.drain(rest).await;
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }
@@ -453,32 +381,6 @@ impl Running {
             }
         }
     }
-}
-
-/// The directory that is configured. A database that does not answer is waited for by the
-/// requests that need it; a query that cannot be a directory keeps the gateway from starting.
-async fn open_directory(
-    config: &Config,
-    people: Option<FileDirectory>,
-    clock: &SharedClock,
-) -> Result<SharedDirectory, AppError> {
-    if let Some(people) = people {
-        return Ok(Arc::new(people));
-    }
-    let config::Directory::Postgres(settings) = &config.directory else {
-        return Err(other("the directory's file was not read"));
-    };
-    let directory = PostgresDirectory::open(settings, Arc::clone(clock))
-        .map_err(|fault| AppError::Faults(vec![fault]))?;
-    match directory.examine().await {
-        Err(faults) if faults.iter().all(Fault::is_warning) => {
-            for fault in faults {
-                tracing::warn!("{}", fault.one_line());
-            }
-        }
-        examined => examined.map_err(AppError::Faults)?,
-    }
-    Ok(Arc::new(directory))
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, AppError> {

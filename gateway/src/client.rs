@@ -64,14 +64,28 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
         .map_or_else(|| accepts_html(headers), |mode| mode == "navigate")
 }
 
-/// Whether `Accept` names `text/html`.
+/// Whether `Accept` names `text/html`, and not to refuse it (RFC 9110, section 12.4.2).
 #[must_use]
 pub fn accepts_html(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|value| {
         value
             .to_str()
-            .is_ok_and(|text| text.to_ascii_lowercase().contains("text/html"))
+            .is_ok_and(|text| text.split(',').any(is_html))
     })
+}
+
+/// Whether a member of `Accept` is `text/html` with a weight above nothing.
+fn is_html(member: &str) -> bool {
+    let mut parts = member.split(';').map(str::trim);
+    let html = parts
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("text/html"));
+    let refused = |part: &str| {
+        let (name, weight) = part.split_once('=').unwrap_or((part, ""));
+        let weight: f32 = weight.trim().parse().unwrap_or(1.0);
+        name.trim().eq_ignore_ascii_case("q") && weight <= 0.0
+    };
+    html && !parts.any(refused)
 }
 
 /// Whether a request comes from another site's page: `Sec-Fetch-Site` that is neither
@@ -177,6 +191,11 @@ mod tests {
             (&[][..], false),
             (&[("accept", "text/html,application/xhtml+xml")], true),
             (&[("accept", "application/json")], false),
+            (&[("accept", "application/json, text/html;q=0")], false),
+            (&[("accept", "Text/HTML ; Q = 0.000")], false),
+            (&[("accept", "text/html;q=0.1")], true),
+            (&[("accept", "text/html;level=1;q=0.1, */*;q=0")], true),
+            (&[("accept", "text/htmlx")], false),
             (
                 &[("accept", "text/html"), ("sec-fetch-mode", "cors")],
                 false,

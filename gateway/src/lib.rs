@@ -12,7 +12,7 @@
 //! | 3 | [`policy`], [`upstream`], [`session`], [`limit`], [`pages`] |
 //! | 2 | [`store`], [`directory`], [`audit`], [`metrics`] |
 //! | 1 | [`config`]: as written, then resolved |
-//! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`client`], [`cookie`], [`body`]: words that everyone uses |
+//! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`client`], [`cookie`], [`body`], [`postgres`]: words that everyone uses |
 
 pub mod admin;
 pub mod app;
@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod pages;
 pub mod pipeline;
 pub mod policy;
+pub mod postgres;
 pub mod principal;
 pub mod secret;
 pub mod session;

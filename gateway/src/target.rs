@@ -4,6 +4,8 @@
 //! Normalisation follows RFC 3986, section 6.2.2, and refuses what two parsers could read in two
 //! ways instead of guessing: dot segments, empty segments, encoded separators, path parameters.
 
+pub mod query;
+
 use std::fmt;
 
 use http::Method;
@@ -106,6 +108,15 @@ impl Target {
     ///
     /// [`TargetError`], as [`Target::parse`]; [`TargetError::Form`] for a text of another shape.
     pub fn from_line(line: &str) -> Result<Self, TargetError> {
+        Self::from_line_with(line, Leniency::default())
+    }
+
+    /// [`Target::from_line`] with what an upstream permits beyond.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn from_line_with(line: &str, leniency: Leniency) -> Result<Self, TargetError> {
         let (method, path) = line.trim().split_once(' ').ok_or(TargetError::Form)?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| TargetError::Form)?;
         let path = path.trim();
@@ -113,7 +124,37 @@ impl Target {
             return Err(TargetError::Character);
         }
         let received = PathAndQuery::try_from(path).map_err(|_| TargetError::Character)?;
-        Self::parse(method, &received, Leniency::default())
+        Self::parse(method, &received, leniency)
+    }
+
+    /// The same under another method.
+    #[must_use]
+    pub fn with_method(&self, method: Method) -> Self {
+        Self {
+            method,
+            path_and_query: self.path_and_query.clone(),
+        }
+    }
+
+    /// The same with another query; none if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] for what is no query, or too long.
+    pub fn with_query(&self, query: &str) -> Result<Self, TargetError> {
+        let whole = match query {
+            "" => self.path().to_owned(),
+            query => format!("{}?{query}", self.path()),
+        };
+        if whole.len() > MAX_TARGET_BYTES {
+            return Err(TargetError::Length);
+        }
+        check_query(query)?;
+        let path_and_query = PathAndQuery::try_from(whole).map_err(|_| TargetError::Character)?;
+        Ok(Self {
+            method: self.method.clone(),
+            path_and_query,
+        })
     }
 
     /// The method.
@@ -132,6 +173,24 @@ impl Target {
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.path_and_query.query()
+    }
+
+    /// The target without the query fields of these names, as [`query::folded`] gives them; `None`
+    /// if it has none of them.
+    #[must_use]
+    pub fn without_fields(&self, names: &[String]) -> Option<Self> {
+        let left = query::without(self.query()?, names)?;
+        let mut text = self.path().to_owned();
+        if !left.is_empty() {
+            text.push('?');
+            text.push_str(&left);
+        }
+        // What is left of a target is one.
+        let path_and_query = PathAndQuery::try_from(text).ok()?;
+        Some(Self {
+            method: self.method.clone(),
+            path_and_query,
+        })
     }
 
     /// The one string that is judged and forwarded.

@@ -19,9 +19,16 @@ pub(crate) struct Ledger(Mutex<Entries>);
 #[derive(Debug, Default)]
 struct Entries {
     guesses: Vec<Guess>,
-    messages: Vec<(u64, String)>,
+    messages: Vec<Message>,
     entered: usize,
     mails: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    at: u64,
+    to: String,
+    company: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +52,14 @@ impl Ledger {
         });
     }
 
-    /// A message went to a number.
-    pub(crate) fn message(&self, now: Timestamp, to: &str) {
+    /// A message went to a number of someone's of a company.
+    pub(crate) fn message(&self, now: Timestamp, to: &str, company: u32) {
         let mut entries = self.0.lock().unwrap();
-        entries.messages.push((now.as_millis(), to.to_owned()));
+        entries.messages.push(Message {
+            at: now.as_millis(),
+            to: to.to_owned(),
+            company,
+        });
     }
 
     /// A mail went out.
@@ -91,9 +102,11 @@ impl Ledger {
     pub(crate) fn message_rows(&self) -> Vec<Row> {
         let entries = self.0.lock().unwrap();
         let sent = &entries.messages;
-        let to_number = |window| most(sent.iter().map(|(at, to)| (to.as_str(), *at)), window);
-        let prefix = |to: &'_ String| to[..to.len() - 4].to_owned();
-        let to_prefix = most(sent.iter().map(|(at, to)| (prefix(to), *at)), HOUR);
+        let to_number = |window| most(sent.iter().map(|m| (m.to.as_str(), m.at)), window);
+        let prefix = |m: &Message| m.to[..m.to.len() - 4].to_owned();
+        let to_prefix = most(sent.iter().map(|m| (prefix(m), m.at)), HOUR);
+        let to_company = |window| most(sent.iter().map(|m| (m.company, m.at)), window);
+        let in_all = |window| most(sent.iter().map(|m| ((), m.at)), window);
         vec![
             Row::told("mails sent", entries.mails),
             Row::told("messages sent", sent.len()),
@@ -101,6 +114,11 @@ impl Ledger {
             Row::held("  to one account in 15 min", to_number(15 * MINUTE), 3),
             Row::held("  to one account in 24 h", to_number(DAY), 5),
             Row::held("  to one prefix in an hour", to_prefix, 30),
+            // A tenth of each cap is kept for known devices.
+            Row::held("  to one company in an hour", to_company(HOUR), 450),
+            Row::held("  to one company in 24 h", to_company(DAY), 1_800),
+            Row::held("  in all in an hour", in_all(HOUR), 1_800),
+            Row::held("  in all in 24 h", in_all(DAY), 9_000),
         ]
     }
 }

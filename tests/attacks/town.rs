@@ -34,6 +34,9 @@ use crate::ledger::Ledger;
 /// People in the directory.
 pub(crate) const PEOPLE: u32 = 100_000;
 
+/// Companies that they are of.
+const COMPANIES: u32 = 100;
+
 /// Addresses that the attacker comes from.
 pub(crate) const ADDRESSES: u32 = 10_000;
 
@@ -86,6 +89,7 @@ impl Town {
             clock: Arc::clone(&clock),
             numbers,
             telephones: Arc::new(Telephones {
+                numbers,
                 clock: Arc::clone(&clock),
                 ledger: Arc::clone(&ledger),
                 latest: Mutex::default(),
@@ -342,12 +346,12 @@ impl Crowd {
                 name: format!("Company {n}").into(),
             })
         };
-        let companies = (0..100).map(company).collect();
+        let companies = (0..COMPANIES).map(company).collect();
         Self { numbers, companies }
     }
 
     fn person(&self, n: u32) -> Option<Arc<Person>> {
-        let company = self.companies.get(n as usize % 100)?;
+        let company = self.companies.get((n % COMPANIES) as usize)?;
         let email = EmailAddress::parse(&address_of(n)).ok()?;
         let principal = Principal {
             id: format!("p{n}").as_str().into(),
@@ -377,6 +381,15 @@ fn number(numbers: Numbers, n: u32) -> String {
     format!("+47{first}{:03}{last:04}", prefix % 1_000)
 }
 
+/// Whose person a number is: what [`number`] does, backwards.
+fn company_of(numbers: Numbers, number: &str) -> u32 {
+    let end = match numbers {
+        Numbers::Spread => number.len() - 4,
+        Numbers::OnePrefix => number.len(),
+    };
+    number[end - 2..end].parse::<u32>().unwrap() % COMPANIES
+}
+
 #[async_trait]
 impl Directory for Crowd {
     async fn by_email(&self, email: &EmailAddress) -> Result<Option<Arc<Person>>, DirectoryError> {
@@ -390,6 +403,10 @@ impl Directory for Crowd {
         Ok(n.and_then(|n| self.person(n)))
     }
 
+    async fn by_login(&self, _: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        Ok(None)
+    }
+
     fn generation(&self) -> u64 {
         0
     }
@@ -398,6 +415,7 @@ impl Directory for Crowd {
 /// Everyone's telephone.
 #[derive(Debug)]
 struct Telephones {
+    numbers: Numbers,
     clock: Arc<ManualClock>,
     ledger: Arc<Ledger>,
     /// Per number: messages so far, and the code of the last.
@@ -434,7 +452,8 @@ impl Sender for Telephones {
 
     async fn send(&self, to: &PhoneNumber, text: &str) -> Result<(), SendError> {
         let code = text.rsplit('#').next().unwrap_or_default().to_owned();
-        self.ledger.message(self.clock.now(), to.as_e164());
+        let company = company_of(self.numbers, to.as_e164());
+        self.ledger.message(self.clock.now(), to.as_e164(), company);
         let mut latest = self.latest.lock().unwrap();
         let entry = latest.entry(to.as_e164().to_owned()).or_default();
         *entry = (entry.0 + 1, code);

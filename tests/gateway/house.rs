@@ -44,6 +44,15 @@ impl House {
         change: impl FnOnce(&mut String),
         clock: Option<SharedClock>,
     ) -> Self {
+        Self::open_on(change, &[], clock).await
+    }
+
+    /// With some of the shipped policy files replaced, by name.
+    pub(crate) async fn open_on(
+        change: impl FnOnce(&mut String),
+        policies: &[(&str, &str)],
+        clock: Option<SharedClock>,
+    ) -> Self {
         provider();
         let dir = tempfile::tempdir().unwrap();
         let service = demo::service::start(([127, 0, 0, 1], 0).into())
@@ -53,6 +62,13 @@ impl House {
         let hosts = ["localhost", "127.0.0.1"];
         certs::make_dev(&dir.path().join("certs"), &hosts, now()).unwrap();
         copy_folder(&repository().join("policies"), &dir.path().join("policies"));
+        if policies.iter().any(|(name, _)| *name == "routes.toml") {
+            // The shipped examples speak of the shipped routes.
+            std::fs::remove_dir_all(dir.path().join("policies/tests")).unwrap();
+        }
+        for (name, text) in policies {
+            std::fs::write(dir.path().join("policies").join(name), text).unwrap();
+        }
         std::fs::copy(
             repository().join("config/directory.toml"),
             dir.path().join("directory.toml"),

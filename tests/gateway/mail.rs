@@ -20,7 +20,7 @@ use crate::house::{provider, repository};
 const TEXT: &str = "Følg lenken:\nhttps://projects.example.com/.portvakt/link?x=1&y=2\n";
 
 /// A mail server in a process of its own.
-struct Server {
+pub(crate) struct Server {
     port: u16,
     lines: Lines<BufReader<ChildStdout>>,
     _process: Child,
@@ -28,7 +28,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(mode: &str) -> Self {
+    pub(crate) async fn start(mode: &str) -> Self {
         provider();
         let dir = tempfile::tempdir().unwrap();
         let now = SystemClock::starting_at(Timestamp::from_millis(0)).now();
@@ -71,8 +71,19 @@ impl Server {
         }
     }
 
+    /// The same, as text of a configuration.
+    pub(crate) fn configured(&self) -> String {
+        let (port, dir) = (self.port, self.dir.path().display());
+        std::fs::write(self.dir.path().join("password"), "correct horse").unwrap();
+        format!(
+            "\n[mail]\nhost = \"localhost\"\nport = {port}\ntls = \"starttls\"\n\
+             from = \"no-reply@projects.example.com\"\nuser = \"portvakt\"\n\
+             password = \"file:{dir}/password\"\nca = \"{dir}/ca.pem\"\n"
+        )
+    }
+
     /// The next mail that arrived.
-    async fn mail(&mut self) -> Value {
+    pub(crate) async fn mail(&mut self) -> Value {
         let line = tokio::time::timeout(Duration::from_secs(10), self.lines.next_line());
         serde_json::from_str(&line.await.unwrap().unwrap().unwrap()).unwrap()
     }

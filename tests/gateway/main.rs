@@ -8,23 +8,40 @@
     reason = "a test that meets what it did not expect shall fail"
 )]
 
+mod addresses;
 mod alike;
 mod browser;
 mod cluster;
 mod codes;
 mod commands;
+mod cookies;
+mod drain;
+mod example;
+mod examples_json_server;
+mod examples_radicale;
+mod facts;
 mod framing;
+mod handover;
 mod house;
 mod identity;
 mod kills;
 mod mail;
 mod model;
 mod ops;
+mod overrides;
 mod pages;
+mod people;
+mod policies;
 mod postgres;
 mod provider;
+mod ran;
+mod reading;
 mod receipts;
+mod recorder;
+mod shield;
 mod sms;
+mod standing;
 mod story;
 mod streams;
+mod table;
 mod tls;

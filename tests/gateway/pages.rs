@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use crate::browser::{Driven, fill, path, submit};
 use crate::house::{House, KARI, NILS, OLA, repository};
 
-const SEND: &str = "form:last-of-type button[type=submit]";
-const GO_ON: &str = "form button[type=submit]";
+pub(crate) const SEND: &str = "form:last-of-type button[type=submit]";
+pub(crate) const GO_ON: &str = "form button[type=submit]";
 
 #[tokio::test]
 async fn every_page_in_english_is_accessible_and_fits() {
@@ -198,7 +198,13 @@ async fn a_waiting_page_follows_the_time_by_itself_and_posts_nothing_again() {
 /// The form for the code without a mouse: each thing is reached in the order that it is read in.
 #[tokio::test]
 async fn the_login_is_driven_by_the_keyboard_in_reading_order() {
-    let house = House::open().await;
+    // A new code can be had after a minute.
+    let minute = |config: &mut String| {
+        let wide = "unknown_device = [{ limit = 100000, per = \"1h\" }]";
+        assert!(config.contains(wide));
+        *config = config.replace(wide, "unknown_device = [{ limit = 1, per = \"60s\" }]");
+    };
+    let house = House::open_on(minute, &[], None).await;
     let driven = Driven::open(&["--lang=en", "--accept-lang=en"]).await;
     let browser = &driven.browser;
     browser.goto(&house.url("/projects/1")).await.unwrap();
@@ -248,7 +254,7 @@ async fn comes_to(browser: &Client, expected: &str) {
     panic!("at {} instead of {expected}", path(browser).await);
 }
 
-async fn present(browser: &Client, what: &str) -> bool {
+pub(crate) async fn present(browser: &Client, what: &str) -> bool {
     !browser
         .find_all(Locator::Css(what))
         .await
@@ -256,7 +262,7 @@ async fn present(browser: &Client, what: &str) -> bool {
         .is_empty()
 }
 
-async fn status(browser: &Client) -> Value {
+pub(crate) async fn status(browser: &Client) -> Value {
     let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
     browser.execute(script, vec![]).await.unwrap()
 }
@@ -271,7 +277,7 @@ async fn another(house: &House, email: &str) -> &'static str {
 }
 
 /// Looks at the page that a browser shows.
-struct Looking<'a> {
+pub(crate) struct Looking<'a> {
     browser: &'a Client,
     language: &'static str,
     axe: String,
@@ -279,7 +285,7 @@ struct Looking<'a> {
 }
 
 impl<'a> Looking<'a> {
-    fn new(browser: &'a Client, language: &'static str) -> Self {
+    pub(crate) fn new(browser: &'a Client, language: &'static str) -> Self {
         let axe = repository().join("tests/axe/node_modules/axe-core/axe.min.js");
         let axe = fs::read_to_string(&axe).unwrap_or_else(|error| {
             panic!("{}: {error}; tests/run.sh installs it", axe.display());
@@ -294,7 +300,7 @@ impl<'a> Looking<'a> {
         }
     }
 
-    async fn at(&self, name: &str) {
+    pub(crate) async fn at(&self, name: &str) {
         let html = self.browser.find(Locator::Css("html")).await.unwrap();
         let tongue = html.attr("lang").await.unwrap();
         assert_eq!(tongue.as_deref(), Some(self.language), "{name}");

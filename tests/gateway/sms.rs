@@ -30,7 +30,7 @@ pub(crate) async fn house_with(sms: &str, clock: Option<SharedClock>) -> (House,
     (House::open_with(change, clock).await, secrets)
 }
 
-fn twilio(base: impl std::fmt::Display) -> String {
+pub(crate) fn twilio(base: impl std::fmt::Display) -> String {
     format!(
         r#"kind = "twilio"
 account_sid = "AC0123456789abcdef0123456789abcdef"

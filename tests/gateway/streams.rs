@@ -183,7 +183,7 @@ async fn canned(answer: &'static [u8]) -> std::net::SocketAddr {
 }
 
 /// A house whose upstream is another, on a public route so that no facts are asked for.
-async fn before(upstream: std::net::SocketAddr) -> House {
+pub(crate) async fn before(upstream: std::net::SocketAddr) -> House {
     let house = House::open_with(
         |config| {
             let line = config

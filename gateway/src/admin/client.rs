@@ -14,9 +14,10 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::operations::{
-    Ended, Resumed, Rotated, Sessions, Shield, Suspended, Unlocked, User, Which,
+    Asked, Ended, Resumed, Rotated, Sessions, Shield, Suspended, Unlocked, User, Which,
 };
 use super::socket::{self, Filter, Whom};
+use crate::policy::Explanation;
 
 /// How long a command waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -151,6 +152,15 @@ impl GatewayClient {
     /// [`ClientError`].
     pub async fn rotate_keys(&self) -> Outcome<Rotated> {
         self.post(socket::ROTATE, &()).await
+    }
+
+    /// Tells how a request would be decided.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn explain(&self, asked: &Asked) -> Outcome<Explanation> {
+        self.post(socket::EXPLAIN, asked).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Outcome<T> {

@@ -48,6 +48,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Looks at every condition of being ready.
     pub readiness: Arc<dyn Fn() -> Checks + Send + Sync>,
+    /// What is told of the policy set in force.
+    pub policy: Arc<dyn Fn() -> Value + Send + Sync>,
     /// The messages kept by the development outbox, if there is one.
     pub outbox: Option<Arc<dyn Fn() -> Value + Send + Sync>>,
 }
@@ -98,7 +100,8 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(json!({ "ready": ready, "checks": checks }))).into_response()
+    let told = json!({ "ready": ready, "checks": checks, "policy": (admin.policy)() });
+    (status, Json(told)).into_response()
 }
 
 /// Login codes: for a program on this machine that says so, never for a page that was made to ask.

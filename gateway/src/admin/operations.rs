@@ -6,6 +6,8 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Explanation;
+
 /// Which sessions a command is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,8 +63,28 @@ pub trait Operations: Send + Sync + fmt::Debug {
     /// Lowers it, however it was raised.
     async fn lower_shield(&self, by: &str) -> Result<Shield, OperationError>;
 
+    /// Tells how a request would be decided; nothing is forwarded.
+    async fn explain(&self, by: &str, asked: Asked) -> Result<Explanation, OperationError>;
+
     /// Lets the next of the assertion's keys sign.
     async fn rotate_keys(&self, by: &str) -> Result<Rotated, OperationError>;
+}
+
+/// A request that is to be explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who would make it, by their e-mail address.
+    pub email: String,
+    /// Method and target, such as `PATCH /projects/7`.
+    pub request: String,
+    /// The host that it would name; the public URL's without one.
+    pub host: Option<String>,
+    /// Its header fields, as `Name: value`.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Its body.
+    #[serde(default)]
+    pub body: String,
 }
 
 /// Sessions, listed.
@@ -123,6 +145,8 @@ pub struct User {
     pub devices: Vec<Device>,
     /// What their lanes have spent, and what lives on them.
     pub lanes: Vec<Lane>,
+    /// What may still be sent to them.
+    pub sends: Vec<Sends>,
     /// Codes typed wrong since their latest login.
     pub failed_since_login: u32,
 }
@@ -163,15 +187,30 @@ pub struct Lane {
     pub challenges: Vec<Challenge>,
 }
 
+/// What may be sent to a user, of one kind and for one kind of device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sends {
+    /// `sms` or `mail`.
+    pub kind: String,
+    /// Whether for devices that have logged in before.
+    pub known_devices: bool,
+    /// Its budgets.
+    pub budgets: Vec<Budget>,
+    /// Until when nothing is sent, if a budget is spent.
+    pub spent_until: Option<String>,
+}
+
 /// A budget and what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    /// Failed comparisons that it allows.
+    /// Failed comparisons, or messages, that it allows.
     pub limit: u32,
     /// Within so many seconds.
     pub per_seconds: u64,
     /// How many are spent.
     pub used: usize,
+    /// How many are left.
+    pub left: usize,
     /// When the next of them is free again.
     pub frees: Option<String>,
 }

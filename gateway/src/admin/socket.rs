@@ -34,6 +34,7 @@ pub(super) const SHIELD: &str = "/shield";
 pub(super) const RAISE: &str = "/shield/raise";
 pub(super) const LOWER: &str = "/shield/lower";
 pub(super) const ROTATE: &str = "/keys/rotate";
+pub(super) const EXPLAIN: &str = "/policy/explain";
 
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +165,7 @@ pub async fn serve(
         .route(RAISE, post(raise))
         .route(LOWER, post(lower))
         .route(ROTATE, post(rotate))
+        .route(EXPLAIN, post(explain))
         .with_state(operations)
         .into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(listener, router)
@@ -286,6 +288,14 @@ async fn rotate(
     ConnectInfo(Caller(by)): Peer,
 ) -> Answer<super::operations::Rotated> {
     Ok(Json(operations.rotate_keys(&by).await?))
+}
+
+async fn explain(
+    State(operations): Shared,
+    ConnectInfo(Caller(by)): Peer,
+    Json(asked): Json<super::operations::Asked>,
+) -> Answer<crate::policy::Explanation> {
+    Ok(Json(operations.explain(&by, asked).await?))
 }
 
 /// An [`OperationError`] as an answer.

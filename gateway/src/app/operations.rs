@@ -7,25 +7,25 @@ use async_trait::async_trait;
 
 use super::Gateway;
 use crate::admin::operations::{
-    Budget, Challenge, Device, Ended, Lane, OperationError, Operations, Resumed, Rotated, Session,
-    Sessions, Shield, Suspended, SuspendedBy, Unlocked, User, Which,
+    Asked, Device, Ended, OperationError, Operations, Resumed, Rotated, Session, Sessions, Shield,
+    Suspended, SuspendedBy, Unlocked, User, Which,
 };
 use crate::audit::Record;
 use crate::clock::Timestamp;
-use crate::config::Window;
 use crate::directory::{Directory as _, Person};
 use crate::limit;
+use crate::policy::Explanation;
 use crate::principal::{CompanyId, EmailAddress, UserId};
-use crate::store::{self, AccountKey, LaneStanding, SessionRecord, Whose};
+use crate::store::{self, AccountKey, SessionRecord, Whose};
 
-type Outcome<T> = Result<T, OperationError>;
+pub(super) type Outcome<T> = Result<T, OperationError>;
 
 /// A command that has begun: who gave it, and whom it is about.
-struct Command<'a> {
+pub(super) struct Command<'a> {
     event: &'static str,
     by: &'a str,
     user: Option<UserId>,
-    about: Option<String>,
+    pub(super) about: Option<String>,
 }
 
 #[async_trait]
@@ -84,6 +84,7 @@ impl Operations for Gateway {
                 .iter()
                 .map(|lane| self.lane(now, lane, &devices))
                 .collect(),
+            sends: self.sends(now, account).await?,
             devices: devices
                 .into_iter()
                 .map(|(_, device)| Device {
@@ -182,6 +183,10 @@ impl Operations for Gateway {
         self.shield_now().await
     }
 
+    async fn explain(&self, by: &str, asked: Asked) -> Outcome<Explanation> {
+        self.explained(by, asked).await
+    }
+
     async fn rotate_keys(&self, by: &str) -> Outcome<Rotated> {
         let command = Command {
             event: "admin.keys.rotate",
@@ -237,7 +242,7 @@ impl Gateway {
     }
 
     /// Keeps the record of a command, before anything of it takes effect.
-    async fn begun(&self, command: &Command<'_>) -> Outcome<()> {
+    pub(super) async fn begun(&self, command: &Command<'_>) -> Outcome<()> {
         let record = self.command_record(command, "begun", command.about.clone());
         self.shared.audit.keep(record).await.map_err(unavailable)
     }
@@ -276,7 +281,7 @@ impl Gateway {
     }
 
     /// A command about the user with an address; the attempt is on record if there is none.
-    async fn about_user<'a>(
+    pub(super) async fn about_user<'a>(
         &self,
         event: &'static str,
         by: &'a str,
@@ -385,106 +390,8 @@ impl Gateway {
         }
         Ok(sessions)
     }
-
-    fn lane(
-        &self,
-        now: Timestamp,
-        standing: &LaneStanding,
-        devices: &[(crate::secret::BearerHash, store::DeviceRecord)],
-    ) -> Lane {
-        let budget = limit::budget(&self.shared.config.login, standing.lane);
-        let budgets: Vec<_> = budget
-            .iter()
-            .map(|window| (window, spent(&standing.charges, now, *window)))
-            .collect();
-        Lane {
-            device: match standing.lane {
-                store::Lane::Unknown => None,
-                store::Lane::Known(id) => Some(
-                    devices
-                        .iter()
-                        .find(|(known, _)| *known == id)
-                        .map_or_else(|| "forgotten".to_owned(), |(_, one)| one.handle.clone()),
-                ),
-            },
-            spent_until: budgets
-                .iter()
-                .filter_map(|(_, spent)| spent.until)
-                .max()
-                .map(Timestamp::rfc3339),
-            budgets: budgets
-                .iter()
-                .map(|(window, spent)| Budget {
-                    limit: window.limit,
-                    per_seconds: window.per.as_secs(),
-                    used: spent.used,
-                    frees: spent.frees.map(Timestamp::rfc3339),
-                })
-                .collect(),
-            challenges: standing
-                .live
-                .iter()
-                .map(|challenge| Challenge {
-                    created: challenge.created.rfc3339(),
-                    expires: challenge.expires.rfc3339(),
-                    attempts: challenge.attempts,
-                })
-                .collect(),
-        }
-    }
 }
 
-/// What of a budget is spent.
-#[derive(Debug, PartialEq, Eq)]
-struct Spent {
-    used: usize,
-    /// When the first of what is spent is free again.
-    frees: Option<Timestamp>,
-    /// When something is free again, if nothing is.
-    until: Option<Timestamp>,
-}
-
-fn spent(charges: &[Timestamp], now: Timestamp, window: Window) -> Spent {
-    let counted: Vec<Timestamp> = charges
-        .iter()
-        .map(|charge| charge.plus(window.per))
-        .filter(|frees| *frees > now)
-        .collect();
-    let limit = usize::try_from(window.limit).unwrap_or(usize::MAX);
-    let surplus = counted.len().checked_sub(limit);
-    Spent {
-        used: counted.len(),
-        frees: counted.first().copied(),
-        until: surplus.and_then(|surplus| counted.get(surplus).copied()),
-    }
-}
-
-fn unavailable(error: impl std::fmt::Display) -> OperationError {
+pub(super) fn unavailable(error: impl std::fmt::Display) -> OperationError {
     OperationError::Unavailable(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_budget_says_what_is_spent_and_when_it_frees() {
-        let at = |seconds: u64| Timestamp::from_millis(seconds * 1_000);
-        let window = Window {
-            limit: 2,
-            per: Duration::from_secs(10),
-        };
-        let charges = [at(1), at(4), at(5)];
-        for (now, used, frees, until) in [
-            (6, 3, Some(at(11)), Some(at(14))),
-            (11, 2, Some(at(14)), Some(at(14))),
-            (14, 1, Some(at(15)), None),
-            (15, 0, None, None),
-        ] {
-            let expected = Spent { used, frees, until };
-            assert_eq!(spent(&charges, at(now), window), expected, "at {now}");
-        }
-    }
 }

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::{Gateway, raised};
+use super::in_force::{self, Standing};
+use super::{Gateway, examine_queries, raised};
 use crate::admin::Check;
 use crate::audit::Record;
 use crate::clock::Timestamp;
@@ -20,7 +22,6 @@ use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::listener::certificates::Certificate;
 use crate::metrics::Metrics;
-use crate::policy::PolicySet;
 
 /// Files that change together are read together: so long no further change may come.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -35,17 +36,21 @@ const POLICY: &str = "policy";
 #[derive(Debug)]
 pub(super) struct Reloads {
     metrics: Metrics,
+    /// The policy set in force: since when, and how its proof went.
+    pub(super) policy: Standing,
     failures: Mutex<BTreeMap<&'static str, Option<String>>>,
     ends: Mutex<Vec<(String, Timestamp, Timestamp)>>,
 }
 
 impl Reloads {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics, policy: Standing) -> Self {
         for what in [CERTIFICATES, DIRECTORY, POLICY] {
             metrics.reload_failed.with_label_values(&[what]).set(0);
+            metrics.reloads.with_label_values(&[what, "failed"]);
         }
         Self {
             metrics: metrics.clone(),
+            policy,
             failures: Mutex::default(),
             ends: Mutex::default(),
         }
@@ -101,26 +106,9 @@ impl Reloads {
             .reload_failed
             .with_label_values(&[what])
             .set(failed.into());
-        let reason = faults.first().map(|fault| match faults.len() - 1 {
-            0 => fault.one_line(),
-            more => format!("{} (and {more} more)", fault.one_line()),
-        });
+        let reason = summary(faults);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.insert(what, reason);
-    }
-}
-
-/// The policy folder, if it is without fault and passes its own tests.
-pub(super) fn read_policy(config: &Config) -> Result<Arc<PolicySet>, Vec<Fault>> {
-    let loaded = PolicySet::load(&config.policy.dir, &config.upstream_names())?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{}", warning.one_line());
-    }
-    let tests = loaded.set.run_tests();
-    if tests.failures.is_empty() {
-        Ok(loaded.set)
-    } else {
-        Err(tests.failures)
     }
 }
 
@@ -199,11 +187,7 @@ pub(super) async fn all(gateway: &Arc<Gateway>) {
     }
     blocking(gateway, |gateway| {
         reload_certificates(gateway);
-        let policy = read_policy(&gateway.shared.config);
-        let faults = policy
-            .map(|set| gateway.shared.policy.store(set))
-            .err()
-            .unwrap_or_default();
+        let faults = reload_policy(gateway).err().unwrap_or_default();
         outcome(gateway, POLICY, faults);
     })
     .await;
@@ -215,6 +199,33 @@ async fn blocking(gateway: &Arc<Gateway>, read: impl FnOnce(&Gateway) + Send + '
     let done = tokio::task::spawn_blocking(move || read(&gateway));
     if let Err(error) = done.await {
         tracing::error!(%error, "a reload ended early; the state before it serves on");
+    }
+}
+
+/// The whole set is exchanged, or none of it. One that has not changed stays what it is, and so
+/// does its generation.
+fn reload_policy(gateway: &Gateway) -> Result<(), Vec<Fault>> {
+    let now = gateway.shared.clock.now();
+    let standing = &gateway.reloads.policy;
+    let config = &gateway.shared.config;
+    let read = in_force::read(config, Some(standing)).and_then(|ready| {
+        // On a thread where waiting blocks nobody.
+        let examined = Handle::current().block_on(examine_queries(config, &ready.set));
+        let faulty = examined.iter().any(|fault| !fault.is_warning());
+        if faulty { Err(examined) } else { Ok(ready) }
+    });
+    match read {
+        Ok(ready) => {
+            if ready.set.digest() != gateway.shared.policy.load().digest() {
+                gateway.shared.policy.store(Arc::clone(&ready.set));
+            }
+            standing.took_effect(ready, now);
+            Ok(())
+        }
+        Err(faults) => {
+            standing.failed(summary(&faults).unwrap_or_default(), now);
+            Err(faults)
+        }
     }
 }
 
@@ -251,6 +262,14 @@ fn remember_certificates(gateway: &Gateway) {
     if let Ok(sets) = read_certificates(&gateway.shared.config) {
         gateway.reloads.certificates(&sets);
     }
+}
+
+/// The first of several faults, and how many there are.
+fn summary(faults: &[Fault]) -> Option<String> {
+    faults.first().map(|fault| match faults.len() - 1 {
+        0 => fault.one_line(),
+        more => format!("{} (and {more} more)", fault.one_line()),
+    })
 }
 
 fn outcome(gateway: &Gateway, what: &'static str, faults: Vec<Fault>) {
@@ -298,7 +317,7 @@ fn watch_files(
 
     let is_policy = |path: &Path| {
         let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        matches!(kind, "toml" | "cedar" | "cedarschema")
+        matches!(kind, "toml" | "json" | "cedar" | "cedarschema")
             || path.file_name() == Some(OsStr::new("..data"))
     };
     let mut policies = watcher(changed.clone(), is_policy)?;

@@ -4,6 +4,8 @@
 //! until they are on disk; the rest are written in batches. JSON strings escape every control
 //! character, so that no input can begin a line of its own.
 
+mod search;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -14,6 +16,8 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
+
+pub use search::find;
 
 /// How many records may wait for the writer.
 const QUEUE: usize = 8192;
@@ -42,6 +46,9 @@ pub struct Record {
     /// Method and normalised path, without the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// The route that it took: its place and `match`, such as `routes.toml:30 GET /projects`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// Resources judged, such as `Project::1`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,

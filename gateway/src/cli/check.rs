@@ -13,13 +13,14 @@ use tokio::runtime::Builder;
 
 use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
+use crate::app;
 use crate::clock::{SystemClock, Timestamp};
 use crate::config::fault::Fault;
 use crate::config::{self, CertificateFiles, Config, Directory, Shield, SmsProvider};
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::limit;
-use crate::policy::PolicySet;
+use crate::policy::{PolicySet, ProofSettings};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -71,6 +72,7 @@ fn examine(
         let is_whole = faults.iter().all(Fault::is_warning);
         faults.extend(certificates(config, now));
         faults.extend(shield(config));
+        faults.extend(countries(config));
         match &config.directory {
             Directory::File { path } if is_whole || path.is_file() => {
                 faults.extend(directory(path));
@@ -97,6 +99,19 @@ fn shield(config: &Config) -> Option<Fault> {
     })
 }
 
+/// A database is not asked which countries its numbers are of: without a list all are allowed.
+fn countries(config: &Config) -> Option<Fault> {
+    let asked = matches!(config.directory, Directory::Postgres(_));
+    (asked && config.login.sends.countries.is_none()).then(|| {
+        Fault::new(
+            "there are no `countries` in `[login.sends]`: with `directory.kind = \"postgres\"` \
+             messages may go to every country",
+        )
+        .help("list those of your people's numbers, such as `countries = [\"NO\"]`")
+        .warning()
+    })
+}
+
 /// A directory must load whole.
 fn directory(path: &Path) -> Vec<Fault> {
     FileDirectory::load(path).err().unwrap_or_default()
@@ -117,14 +132,32 @@ fn database(settings: &config::Postgres) -> Vec<Fault> {
     })
 }
 
-/// A policy set must load whole, and decide its own examples as they say.
+/// A policy set must load whole, decide its own examples as they say, and hold its invariants.
 fn policies(config: &Config) -> Vec<Fault> {
-    match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
-        Ok(loaded) => {
-            let tests = loaded.set.run_tests();
-            [loaded.warnings, tests.warnings, tests.failures].concat()
-        }
-        Err(faults) => faults,
+    let loaded = match PolicySet::load(&config.policy.dir, &config.upstream_names()) {
+        Ok(loaded) => loaded,
+        Err(faults) => return faults,
+    };
+    let tests = loaded.set.run_tests();
+    let queries = queries(config, &loaded.set);
+    let proof = loaded.set.prove(&ProofSettings::of(&config.policy));
+    let (holes, doubts) = proof.judge(config.policy.require_proof);
+    [
+        loaded.warnings,
+        tests.warnings,
+        tests.failures,
+        queries,
+        doubts,
+        holes,
+    ]
+    .concat()
+}
+
+/// What a set asks of a database must run there. That it cannot be asked now is a warning.
+fn queries(config: &Config, set: &PolicySet) -> Vec<Fault> {
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(app::examine_queries(config, set)),
+        Err(error) => vec![Fault::new(error.to_string())],
     }
 }
 
@@ -297,6 +330,54 @@ dir = "{root}/policies"
         let faults = examined(&dir, noon());
         assert!(errors(&faults).is_empty(), "{faults:?}");
         assert!(!warns(&faults, "certificate"), "{faults:?}");
+    }
+
+    /// The same folder, with a piece of its configuration changed.
+    fn changed(from: &str, to: &str) -> tempfile::TempDir {
+        let dir = folder("https://localhost:8443");
+        let file = dir.path().join("portvakt.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        std::fs::write(dir.path().join("secret"), "a secret of more than 16 bytes").unwrap();
+        let url = "postgres://portvakt@127.0.0.1:1/projects";
+        std::fs::write(dir.path().join("url"), url).unwrap();
+        let at = dir.path().display().to_string();
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("DIR", &at)).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_shield_without_a_way_past_it_is_a_warning_unless_it_is_meant() {
+        let webhook = "kind = \"webhook\"\nurl = \"https://sms.example.com/send\"\n\
+                       secret = \"file:DIR/secret\"";
+        let mail = "\n[mail]\nhost = \"mail.example.com\"\nfrom = \"no-reply@example.com\"";
+        let refuse = "\n[login]\nshield = \"refuse\"";
+        for (more, warned) in [("", true), (mail, false), (refuse, false)] {
+            let dir = changed("kind = \"outbox\"", &format!("{webhook}{more}"));
+            let faults = examined(&dir, noon());
+            assert!(errors(&faults).is_empty(), "{faults:?}");
+            let warns = warns(&faults, "there is no `[mail]`");
+            assert_eq!(warns, warned, "{more}: {faults:?}");
+        }
+        // The outbox takes mails too.
+        let faults = examined(&folder("https://localhost:8443"), noon());
+        assert!(!warns(&faults, "`[mail]`"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_database_without_a_list_of_countries_is_a_warning() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let file = format!("kind = \"file\"\npath = \"{root}/config/directory.toml\"");
+        let postgres = "kind = \"postgres\"\nurl = \"file:DIR/url\"\nquery = \"select 1\"";
+        let listed = "\n[login.sends]\ncountries = [\"NO\"]";
+        for (more, warned) in [("", true), (listed, false)] {
+            let dir = changed(&file, &format!("{postgres}{more}"));
+            let faults = examined(&dir, noon());
+            let warns = warns(&faults, "messages may go to every country");
+            assert_eq!(warns, warned, "{more}: {faults:?}");
+        }
     }
 
     #[test]

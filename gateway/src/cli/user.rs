@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::gateway::{ask, minute, printable, table};
 use super::session::sessions_table;
 use super::{ConfigFile, counted, say, say_json};
-use crate::admin::operations::{Lane, SuspendedBy, User};
+use crate::admin::operations::{Lane, Sends, SuspendedBy, User};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
@@ -162,6 +162,7 @@ fn described(user: &User) -> String {
         text.push_str(&table(headings, &devices));
     }
     text.push_str(&budgets(&user.lanes));
+    text.push_str(&sends(&user.sends));
     text
 }
 
@@ -213,6 +214,33 @@ fn budgets(lanes: &[Lane]) -> String {
         text.push_str(&table(headings, &codes));
     }
     text
+}
+
+/// What may still be sent.
+fn sends(sends: &[Sends]) -> String {
+    let mut rows = Vec::new();
+    for one in sends {
+        let kind = if one.kind == "sms" { "SMS" } else { "mail" };
+        let devices = if one.known_devices {
+            "known"
+        } else {
+            "unknown"
+        };
+        let until = one.spent_until.as_deref().map(minute);
+        for budget in &one.budgets {
+            rows.push([
+                format!("{kind}, {devices} devices"),
+                format!(
+                    "{} of {} in {}",
+                    budget.left,
+                    budget.limit,
+                    length(budget.per_seconds)
+                ),
+                until.clone().unwrap_or_else(|| "now".to_owned()),
+            ]);
+        }
+    }
+    format!("\n{}", table(["SENDING OF", "LEFT", "NEXT (UTC)"], &rows))
 }
 
 /// `24 h`, `30 d`, `90 s`.

@@ -121,6 +121,12 @@ impl Fault {
         &self.message
     }
 
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// `file:line:column`, where it stands in a text.
     #[must_use]
     pub fn location(&self) -> Option<String> {

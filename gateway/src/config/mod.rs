@@ -17,9 +17,12 @@ mod tests;
 #[cfg(test)]
 mod tests_directory;
 #[cfg(test)]
+mod tests_identity;
+#[cfg(test)]
 mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
+mod upstream;
 mod values;
 pub mod written;
 
@@ -33,6 +36,10 @@ use ipnet::IpNet;
 use self::fault::{Fault, Source};
 pub use self::messages::{HttpUrl, Mail, MailTls, Sms, SmsProvider, Twilio, TwilioFrom, Webhook};
 pub use self::schema::json_schema;
+pub use self::upstream::{
+    Cookies, Endpoint, HeaderTemplate, Identity, MethodOverride, TemplatePart, Upstream,
+    UpstreamNames,
+};
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
 use crate::secret::{MasterKey, Secret};
@@ -124,10 +131,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// The upstreams' names, in order, for the routes that name them.
+    /// The upstream of a name; the first one without.
     #[must_use]
-    pub fn upstream_names(&self) -> Vec<&str> {
-        self.upstreams.iter().map(|one| one.name.as_str()).collect()
+    pub fn upstream(&self, name: Option<&str>) -> Option<&Upstream> {
+        match name {
+            None => self.upstreams.first(),
+            Some(name) => self.upstreams.iter().find(|one| one.name == name),
+        }
+    }
+
+    /// The names of upstreams and of their identities, in order, for the routes that name them.
+    #[must_use]
+    pub fn upstream_names(&self) -> Vec<UpstreamNames<'_>> {
+        self.upstreams.iter().map(UpstreamNames::of).collect()
     }
 }
 
@@ -253,20 +269,12 @@ pub enum Directory {
 /// A directory in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    /// Server, database, credentials; whether TLS is spoken is decided here.
-    pub connection: tokio_postgres::Config,
-    /// Whose certificates vouch for the server, PEM; there wherever TLS is spoken.
-    pub ca: Option<PathBuf>,
+    /// Where it is.
+    pub database: crate::postgres::Settings,
     /// Yields every user; no semicolon, no parameters.
     pub query: String,
     /// How old an answer may be when it binds; default 10 s.
     pub max_age: Duration,
-    /// Connections at once; default 4.
-    pub connections: usize,
-    /// For a connection to be had, new or from the pool; default 2 s.
-    pub connect_timeout: Duration,
-    /// For an answer, on a connection; default 2 s.
-    pub query_timeout: Duration,
 }
 
 /// How long sessions live.
@@ -387,81 +395,19 @@ pub struct Window {
     pub per: Duration,
 }
 
-/// A service we forward to.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Its name; the assertion's `aud`.
-    pub name: String,
-    /// At least one endpoint.
-    pub endpoints: Vec<Endpoint>,
-    /// `Host` to send; `None` passes the client's.
-    pub host: Option<String>,
-    /// Header templates, name (lower case) and value, in order.
-    pub headers: Vec<HeaderTemplate>,
-    /// Whether runs of `/` are merged instead of refused.
-    pub merge_slashes: bool,
-    /// For a connection to stand; default 3 s.
-    pub connect_timeout: Duration,
-    /// From the request's end to the response's head; default 30 s.
-    pub response_timeout: Duration,
-    /// For a body to make progress; default 60 s.
-    pub idle_timeout: Duration,
-    /// Connections kept open without a request, per worker and endpoint; default 32.
-    pub keep_idle: usize,
-    /// Requests under way at once, over all workers; default 1,024; beyond: `503`.
-    pub concurrency: usize,
-}
-
-/// One address of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Host name or address; an IPv6 address without its brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-/// A header that the gateway sets on requests to an upstream.
-#[derive(Clone, Debug)]
-pub struct HeaderTemplate {
-    /// Lower-case name.
-    pub name: http::HeaderName,
-    /// What it carries.
-    pub parts: Vec<TemplatePart>,
-}
-
-/// A piece of a header's value.
-#[derive(Clone, Debug)]
-pub enum TemplatePart {
-    /// As it stands.
-    Literal(String),
-    /// A secret by reference, such as an upstream's API key.
-    Secret(Secret),
-    /// `{user.id}`
-    UserId,
-    /// `{user.email}`
-    UserEmail,
-    /// `{user.name}`
-    UserName,
-    /// `{user.login}`
-    UserLogin,
-    /// `{user.roles}`, joined by commas.
-    UserRoles,
-    /// `{company.id}`
-    CompanyId,
-    /// `{company.name}`
-    CompanyName,
-    /// `{assertion}`: the signed assertion.
-    Assertion,
-}
-
 /// The policy set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Its folder.
     pub dir: PathBuf,
-    /// Whether a set that is not proved may not take effect.
+    /// Whether a set that is not proved, or not covered, may not take effect.
     pub require_proof: bool,
+    /// The solver: a path, or a name that `PATH` knows.
+    pub solver: PathBuf,
+    /// How long a proof may take.
+    pub prove_timeout: Duration,
+    /// The database that facts `from = "postgres"` are asked of; `None` where none is known.
+    pub database: Option<crate::postgres::Settings>,
 }
 
 /// The listener for ops.

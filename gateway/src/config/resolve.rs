@@ -4,8 +4,11 @@
 //! A value that does not resolve leaves a fault and its default behind, so that what depends on
 //! it can be judged as well; a configuration comes out only if there was no fault at all.
 
+mod cookies;
+mod database;
 mod directory;
 mod fields;
+mod identity;
 mod listeners;
 mod login;
 mod messages;
@@ -108,6 +111,7 @@ impl Resolver<'_> {
         let listeners = self.listeners(written, &tls);
         let store = self.store(&written.store);
         let audit = self.audit(&written.audit, &store);
+        let directory = self.directory(written.directory.as_ref());
         Config {
             source: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             hosts: self.hosts(&written.hosts),
@@ -120,13 +124,13 @@ impl Resolver<'_> {
                 self.around.cpus,
             ),
             master_key: self.master_key(written.keys.master.as_ref()),
-            directory: self.directory(written.directory.as_ref()),
             sms: self.sms(written.sms.as_ref(), &public_url),
             mail: self.mail(written.mail.as_ref()),
             session: self.session(&written.session),
             login: self.login(&written.login),
-            upstreams: self.upstreams(written.upstream.as_deref().unwrap_or_default()),
-            policy: self.policy(&written.policy),
+            upstreams: self.upstreams(written.upstream.as_deref().unwrap_or_default(), &public_url),
+            policy: self.policy(&written.policy, &directory),
+            directory,
             admin: self.admin(written, &listeners),
             limits: self.limits(&written.limits),
             log: self.log(&written.log),

@@ -40,7 +40,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
 }
 
 /// Each fault as `line:column message`.
-fn complaints(text: &str) -> Vec<String> {
+pub(super) fn complaints(text: &str) -> Vec<String> {
     lines(&read(text).unwrap_err())
 }
 
@@ -429,11 +429,33 @@ fn addresses_that_are_in_each_others_way_are_refused() {
 
 #[test]
 fn promises_that_nobody_keeps_yet_are_refused() {
-    let text = format!("{LEAST}[policy]\nrequire_proof = true\n");
+    let text = format!("{LEAST}[store]\nkind = \"redis\"\n");
     assert_eq!(
         complaints(&text),
-        ["16:17 `policy.require_proof` is `true`, but proofs are not built yet in this version",]
+        [
+            "16:8 `store.kind` is `redis`, which this version does not offer yet",
+            "16:8 `store.url`: environment variable `REDIS_URL` is not set",
+        ]
     );
+}
+
+#[test]
+fn a_solver_is_a_path_or_a_name_and_a_proof_has_an_end() {
+    let policy = |text: &str| {
+        let text = format!("{LEAST}[policy]\n{text}");
+        read(&text).map(|(config, _)| config.policy)
+    };
+    let default = policy("").unwrap();
+    assert_eq!(default.solver, Path::new("cvc5"));
+    assert!(!default.require_proof);
+    assert_eq!(default.prove_timeout, Duration::from_secs(60));
+    let own = policy("require_proof = true\nsolver = \"/opt/cvc5\"\nprove_timeout = \"5s\"\n");
+    let own = own.unwrap();
+    assert_eq!(own.solver, Path::new("/opt/cvc5"));
+    assert!(own.require_proof);
+    assert_eq!(own.prove_timeout, Duration::from_secs(5));
+    assert!(policy("prove_timeout = \"0s\"\n").is_err());
+    assert!(policy("prove_timeout = \"1h\"\n").is_err());
 }
 
 #[test]

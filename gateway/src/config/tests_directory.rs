@@ -35,11 +35,14 @@ fn the_platforms_url_is_taken_and_the_rest_has_defaults() {
     let settings = postgres(QUERY, url).unwrap();
     assert_eq!(settings.query, "select * from portvakt_people");
     assert_eq!(settings.max_age, Duration::from_secs(10));
-    assert_eq!(settings.connections, 4);
-    assert_eq!(settings.connect_timeout, Duration::from_secs(2));
-    assert_eq!(settings.query_timeout, Duration::from_secs(2));
-    assert_eq!(settings.connection.get_dbname(), Some("projects"));
-    assert_eq!(settings.connection.get_ssl_mode(), SslMode::Disable);
+    assert_eq!(settings.database.connections, 4);
+    assert_eq!(settings.database.connect_timeout, Duration::from_secs(2));
+    assert_eq!(settings.database.query_timeout, Duration::from_secs(2));
+    assert_eq!(settings.database.connection.get_dbname(), Some("projects"));
+    assert_eq!(
+        settings.database.connection.get_ssl_mode(),
+        SslMode::Disable
+    );
     assert!(!format!("{settings:?}").contains("pw"));
 }
 
@@ -53,7 +56,11 @@ fn a_database_on_another_machine_is_spoken_to_over_tls_only() {
         "postgres://app:pw@localhost/projects?hostaddr=192.0.2.1",
         "postgres://app:pw@db.localhost/projects",
     ] {
-        let mode = postgres(&keys, url).unwrap().connection.get_ssl_mode();
+        let mode = postgres(&keys, url)
+            .unwrap()
+            .database
+            .connection
+            .get_ssl_mode();
         assert_eq!(mode, SslMode::Require, "{url}");
         assert!(
             complaints(QUERY, url)[0].contains("`directory.ca` does not say"),
@@ -70,7 +77,10 @@ fn a_database_on_another_machine_is_spoken_to_over_tls_only() {
         );
         let here = url.replace("db.example", "[::1]");
         let settings = postgres(&keys, &here).unwrap();
-        assert_eq!(settings.connection.get_ssl_mode(), SslMode::Disable);
+        assert_eq!(
+            settings.database.connection.get_ssl_mode(),
+            SslMode::Disable
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 //! keys and types. The comments here are the descriptions in the published JSON Schema.
 
 mod messages;
+mod upstream;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use messages::{Mail, Sms};
+pub use upstream::{Basic, Identity, Upstream};
 
 const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SIZE: &str = "^[0-9]+(B|KiB|MiB|GiB)$";
@@ -288,50 +290,43 @@ pub struct Window {
     pub per: Option<At<String>>,
 }
 
-/// A service to forward to.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// Its name: what routes call it, and the assertion's `aud`.
-    #[schemars(required)]
-    pub name: Option<At<String>>,
-    /// Its endpoints, each `http://HOST:PORT`.
-    #[schemars(required)]
-    pub addresses: Option<At<Vec<At<String>>>>,
-    /// The `Host` to send. Default: the one that the client sent.
-    pub host: Option<At<String>>,
-    /// Headers to set, name to value. A value is text with placeholders: `{user.id}`,
-    /// `{user.email}`, `{user.name}`, `{user.login}`, `{user.roles}`, `{company.id}`,
-    /// `{company.name}`, `{assertion}` and secrets, `{env:NAME}` or `{file:PATH}`; a value that is
-    /// a secret and nothing else may leave out the braces; `{{` and `}}` are braces themselves.
-    /// Replaces the default: `x-user-id`, `x-user-email`, `x-company-id` and
-    /// `x-portvakt-assertion`.
-    pub headers: Option<BTreeMap<At<String>, Hidden>>,
-    /// Whether runs of `/` in a path are merged into one instead of refused. Default: `false`.
-    pub merge_slashes: Option<At<bool>>,
-    /// For a connection to stand. Default: `3s`.
-    #[schemars(extend("pattern" = DURATION))]
-    pub connect_timeout: Option<At<String>>,
-    /// From the request's end to the head of the response. Default: `30s`.
-    #[schemars(extend("pattern" = DURATION))]
-    pub response_timeout: Option<At<String>>,
-    /// For a body to make progress. Default: `60s`.
-    #[schemars(extend("pattern" = DURATION))]
-    pub idle_timeout: Option<At<String>>,
-    /// Connections kept open without a request, per worker and endpoint. Default: 32.
-    pub keep_idle: Option<At<u64>>,
-    /// Requests under way at once, over all workers. Default: 1024; beyond: `503`.
-    pub concurrency: Option<At<u64>>,
-}
-
 /// The policy set.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Its folder. Default: `policies`.
     pub dir: Option<At<String>>,
-    /// Whether a set that is not proved may not take effect. Default: `false`.
+    /// Whether a set takes effect only if it is proved, and its invariants speak of every action on
+    /// every type of resource. Needs the solver wherever the gateway runs. Default: `false`.
     pub require_proof: Option<At<bool>>,
+    /// The solver that proves: a path, or a name that `PATH` knows. Default: `cvc5`.
+    pub solver: Option<At<String>>,
+    /// How long a proof may take before it is given up, 1 s to 10 min. Default: `60s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub prove_timeout: Option<At<String>>,
+    /// The database that facts `from = "postgres"` are asked of. Default: the directory's, where
+    /// that is one, else the one in `DATABASE_URL`, if it is set.
+    pub postgres: Option<At<PolicyDatabase>>,
+}
+
+/// The database that facts are asked of.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyDatabase {
+    /// Where the database's URL is: `env:NAME` or `file:PATH`. Default: `env:DATABASE_URL`. A
+    /// server on another machine is spoken to over TLS only.
+    #[schemars(extend("pattern" = SECRET))]
+    pub url: Option<Hidden>,
+    /// A PEM file of the certificates that vouch for the database's server. Required for TLS.
+    pub ca: Option<At<String>>,
+    /// Connections to the database at once, 1 to 64. Default: 4.
+    pub connections: Option<At<u64>>,
+    /// How long to wait for a connection, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub connect_timeout: Option<At<String>>,
+    /// How long to wait for an answer, 50 ms to 30 s. Default: `2s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub query_timeout: Option<At<String>>,
 }
 
 /// The listener for ops.

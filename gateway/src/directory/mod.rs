@@ -87,6 +87,9 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// The user with this identifier, suspended or not.
     async fn by_id(&self, id: &UserId) -> Result<Option<Arc<Person>>, DirectoryError>;
 
+    /// The user with this login, suspended or not.
+    async fn by_login(&self, login: &str) -> Result<Option<Arc<Person>>, DirectoryError>;
+
     /// A number that changes whenever what was found before may no longer be so.
     fn generation(&self) -> u64;
 

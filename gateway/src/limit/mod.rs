@@ -12,7 +12,7 @@ use crate::principal::EmailAddress;
 use crate::secret::Key;
 use crate::store::{AccountKey, Lane};
 
-pub use self::sends::{Drafts, Sending};
+pub use self::sends::{AccountBudget, Drafts, Sending, Sent, account_budgets};
 pub use self::verification::{Judgement, Verification};
 
 /// Codes that a guess may be: 0000–9999.

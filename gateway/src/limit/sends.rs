@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::config::{Sends, Window};
 use crate::directory::{Directory, Person, PhoneNumber};
@@ -11,7 +12,56 @@ use crate::store::{AccountKey, BudgetKey, Charge, Charging, Lane};
 /// Which of an account's budgets; `user unlock` frees all of them.
 const TO_UNKNOWN: u8 = 0;
 const TO_KNOWN: u8 = 1;
-const MAILS: u8 = 2;
+const MAILS_TO_UNKNOWN: u8 = 2;
+const MAILS_TO_KNOWN: u8 = 3;
+
+/// What is sent to an account's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Text messages.
+    Messages,
+    /// Mails.
+    Mails,
+}
+
+/// One of an account's budgets of what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountBudget {
+    /// Of what.
+    pub sent: Sent,
+    /// Whether it is that of known devices.
+    pub known: bool,
+    /// Where it is counted.
+    pub key: BudgetKey,
+    /// What it allows.
+    pub windows: Vec<Window>,
+}
+
+/// All of an account's budgets of what is sent.
+#[must_use]
+pub fn account_budgets(sends: &Sends, account: AccountKey) -> Vec<AccountBudget> {
+    [
+        (Sent::Messages, false, TO_UNKNOWN),
+        (Sent::Messages, true, TO_KNOWN),
+        (Sent::Mails, false, MAILS_TO_UNKNOWN),
+        (Sent::Mails, true, MAILS_TO_KNOWN),
+    ]
+    .map(|(sent, known, what)| {
+        let windows = if known {
+            &sends.known_device
+        } else {
+            &sends.unknown_device
+        };
+        let key = of_account(account, what, windows, false).key;
+        AccountBudget {
+            sent,
+            known,
+            key,
+            windows: windows.clone(),
+        }
+    })
+    .into()
+}
 
 /// Makes drafts on the budgets of sends.
 #[derive(Debug)]
@@ -119,13 +169,29 @@ impl Sending {
         drafts
     }
 
-    /// What a mail with a link draws on; it is only ever sent for an unknown device.
+    /// What a mail to an account draws on: as many again as its messages.
     #[must_use]
-    pub fn mail(&self, account: AccountKey, client: IpAddr, real: bool) -> Vec<Charge> {
+    pub fn mail(&self, account: AccountKey, lane: Lane, client: IpAddr, real: bool) -> Vec<Charge> {
+        if lane != Lane::Unknown {
+            let windows = &self.sends.known_device;
+            return vec![of_account(account, MAILS_TO_KNOWN, windows, !real)];
+        }
+        let windows = &self.sends.unknown_device;
         vec![
-            of_account(account, MAILS, &self.sends.unknown_device, !real),
+            of_account(account, MAILS_TO_UNKNOWN, windows, !real),
             self.of_client(b"messages", client, &self.sends.address),
         ]
+    }
+
+    /// How long after a message to a lane another one may follow, if nothing else is in its way.
+    #[must_use]
+    pub fn pause(&self, lane: Lane) -> Duration {
+        let windows = match lane {
+            Lane::Unknown => &self.sends.unknown_device,
+            Lane::Known(_) => &self.sends.known_device,
+        };
+        let single = windows.iter().filter(|window| window.limit <= 1);
+        single.map(|window| window.per).max().unwrap_or_default()
     }
 
     /// What a code typed into an unknown device draws on, whatever it is.
@@ -208,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_tenth_is_kept_for_known_devices() {
-        let second = std::time::Duration::from_secs(1);
+        let second = Duration::from_secs(1);
         for (limit, unknown) in [(500, 450), (15, 13), (1, 0)] {
             let window = Window { limit, per: second };
             assert_eq!(reserved(window, true).limit, limit);

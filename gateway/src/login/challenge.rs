@@ -231,7 +231,7 @@ impl Desk {
             .await
             .map_err(|error| Refused::Unavailable(error.to_string()))??;
         self.verification.verified(id.hash());
-        self.tell_failures(visit, now, challenge.account, person)
+        self.tell_failures(visit, now, challenge.account, challenge.lane, person)
             .await;
         Ok(Success {
             principal: Arc::clone(principal),
@@ -240,36 +240,6 @@ impl Desk {
             other_devices,
             next: challenge.next,
         })
-    }
-
-    /// Tells a person who has just logged in of the attempts that failed before: here by SMS, since
-    /// the next page is most often the application's; the account page says it too.
-    async fn tell_failures(
-        &self,
-        visit: &Visit,
-        now: Timestamp,
-        account: AccountKey,
-        person: &Person,
-    ) {
-        let count = match self.store.standing(now, account).await {
-            Ok(standing) => standing.failed_before_login,
-            Err(error) => {
-                tracing::warn!(%error, "whether attempts had failed before a login is not known");
-                return;
-            }
-        };
-        if count == 0 {
-            return;
-        }
-        let mut record = self.record(visit, "login.failures_told", "ok");
-        record.user = Some(person.principal.id.to_string());
-        record.company = Some(person.principal.company.id.to_string());
-        record.detail = Some(format!("{count} failed before this login"));
-        if let Err(error) = self.audit.note(record) {
-            tracing::error!(%error, "that a person was told of failures was not recorded");
-        }
-        let text = pages::failures_message(visit.language, &self.host, count);
-        self.delivery.post(person.phone.clone(), Secret::new(text));
     }
 
     /// Whose budget a browser draws on at an account: its own if it has logged in there before.

@@ -21,9 +21,6 @@ use crate::store::{Challenge, Gate};
 /// Digits of a code.
 const DIGITS: u32 = 4;
 
-/// How long after a code another one can be asked for.
-const RESEND_AFTER: Duration = Duration::from_secs(60);
-
 /// `GET code`: the form, as long as the browser has a live challenge.
 pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Response<Body> {
     if !visit.json && visit.jar.bearer(cookies::CHALLENGE).is_none() {
@@ -63,7 +60,7 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>, visit: Visit) -> Respons
             email: &challenge.email,
             next: &challenge.next,
         },
-        resend_in: resend_in(now, &challenge),
+        resend_in: resend_in(&desk, now, &challenge),
         note: resent.then_some(CodeNote::Resent),
     };
     page(&desk, &visit, StatusCode::OK, &shown)
@@ -185,7 +182,7 @@ async fn refuse(desk: &Desk, visit: &Visit, refused: &Refused, typed: Typed<'_>)
             let shown = Shown {
                 typed,
                 // The form is of use all the same where the store has stopped answering.
-                resend_in: challenge.map_or(RESEND_AFTER, |(_, own)| resend_in(now, &own)),
+                resend_in: challenge.map_or(Duration::ZERO, |(_, own)| resend_in(desk, now, &own)),
                 note: Some(match refused {
                     Refused::Wrong { left } => CodeNote::Wrong { left: *left },
                     _ => CodeNote::Malformed,
@@ -222,8 +219,9 @@ struct Shown<'a> {
     note: Option<CodeNote>,
 }
 
-fn resend_in(now: Timestamp, challenge: &Challenge) -> Duration {
-    challenge.created.plus(RESEND_AFTER).since(now)
+fn resend_in(desk: &Desk, now: Timestamp, challenge: &Challenge) -> Duration {
+    let pause = desk.sending.pause(challenge.lane);
+    challenge.created.plus(pause).since(now)
 }
 
 fn page(desk: &Desk, visit: &Visit, status: StatusCode, shown: &Shown<'_>) -> Response<Body> {

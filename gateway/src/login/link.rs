@@ -12,7 +12,7 @@ use data_encoding::BASE64URL_NOPAD;
 use http::{Response, StatusCode};
 
 use super::code;
-use super::delivery::Mailer;
+use super::delivery::{Mailer, QueuedMailer};
 use super::refused::Refused;
 use super::sending::Clearance;
 use super::visit::{Post, Visit};
@@ -23,7 +23,7 @@ use crate::config;
 use crate::pages::{self, LinkForm};
 use crate::principal::EmailAddress;
 use crate::secret::{self, BearerHash, BearerId};
-use crate::store::{AccountKey, Gate, LinkHash};
+use crate::store::{AccountKey, Gate, Lane, LinkHash};
 
 /// How long a link works.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
@@ -79,22 +79,24 @@ pub(super) async fn submit(State(desk): State<Arc<Desk>>, post: Post) -> Respons
 
 impl Desk {
     /// Whether there is a way past a raised shield at all.
-    pub(super) fn mailer(&self) -> Result<&Arc<dyn Mailer>, Refused> {
+    pub(super) fn mailer(&self) -> Result<&QueuedMailer, Refused> {
         match (self.limits.shield, &self.mailer) {
             (config::Shield::Link, Some(mailer)) => Ok(mailer),
             _ => Err(Refused::NewDevice),
         }
     }
 
-    /// Charges a mail with a link, to nobody as to someone.
+    /// Charges a mail, to nobody as to someone.
     pub(super) async fn clear_mail(
         &self,
         now: Timestamp,
         visit: &Visit,
         account: AccountKey,
+        lane: Lane,
         real: bool,
     ) -> Result<(), Refused> {
-        let asked = self.sending.mail(account, visit.client.address, real);
+        let client = visit.client.address;
+        let asked = self.sending.mail(account, lane, client, real);
         self.charge(now, &asked, &[]).await?;
         Ok(())
     }
@@ -103,7 +105,7 @@ impl Desk {
     pub(super) async fn mail_link(
         &self,
         visit: &Visit,
-        mailer: &Arc<dyn Mailer>,
+        mailer: &QueuedMailer,
         to: &EmailAddress,
         token: &Token,
     ) {

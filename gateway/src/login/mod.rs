@@ -16,6 +16,7 @@ mod delivery;
 mod email;
 mod landing;
 mod link;
+mod notice;
 mod opening;
 mod refused;
 mod sending;
@@ -60,6 +61,9 @@ pub use delivery::{
 
 /// Label of the derived key under which accounts are counted; whoever unlocks one needs it too.
 pub const ACCOUNT_KEY: &str = "login account";
+
+/// How often a drain looks whether it is over.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// What the login is built from.
 #[derive(Debug)]
@@ -117,7 +121,7 @@ struct Desk {
     delivery: Delivery,
     receipts: Option<Receipts>,
     /// Where the shield's links go; `None` without a mail server.
-    mailer: Option<Arc<dyn Mailer>>,
+    mailer: Option<QueuedMailer>,
     sending: limit::Sending,
     verification: limit::Verification,
     /// Whether the shield was raised when it was looked at last.
@@ -214,6 +218,30 @@ impl Login {
         self.desk.watch_verification(now);
         self.desk.watch_shield(now).await?;
         Ok(())
+    }
+
+    /// Waits until every message and mail that was asked for has been sent or has failed; after
+    /// `patience`, tells in log and metrics of those that were not, and are dropped.
+    pub async fn drain(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mails = || self.desk.mailer.as_ref().map_or(0, QueuedMailer::waiting);
+        let waiting = || (self.desk.delivery.waiting(), mails());
+        while waiting() != (0, 0) && Instant::now() < end {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+        let (messages, mails) = waiting();
+        if messages + mails == 0 {
+            return;
+        }
+        tracing::error!(
+            messages,
+            mails,
+            "the gateway ends before these could be sent: they are dropped"
+        );
+        self.desk.delivery.give_up(messages);
+        if let Some(mailer) = &self.desk.mailer {
+            mailer.give_up(mails);
+        }
     }
 }
 

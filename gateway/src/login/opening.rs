@@ -113,7 +113,8 @@ impl Desk {
     ) -> Result<(BearerId, Clearance), Refused> {
         let mailer = self.mailer()?;
         let (now, real) = (asked.now, asked.person.is_some());
-        self.clear_mail(now, visit, asked.account, real).await?;
+        self.clear_mail(now, visit, asked.account, asked.lane, real)
+            .await?;
         let (id, token) = (BearerId::generate(), Token::generate());
         let (_, no_code) = self.draw(id.hash(), false);
         let mut challenge = asked.challenge(id.hash(), no_code, now.plus(link::LIFETIME));

@@ -50,6 +50,16 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     /// Whether the last reload of `what` failed (1) or not (0).
     pub reload_failed: IntGaugeVec,
+    /// Generation of the policy set in force: 1 at the start, one more with each change.
+    pub policy_generation: IntGauge,
+    /// Always 1, with the `digest` of the policy set in force.
+    pub policy_info: IntGaugeVec,
+    /// Moment at which the policy set in force took effect, seconds since the Unix epoch.
+    pub policy_since: IntGauge,
+    /// Moment of the last policy set that was refused, seconds since the Unix epoch; 0 for none.
+    pub policy_failed_at: IntGauge,
+    /// Whether the policy set in force is proved (1) or not (0).
+    pub policy_proved: IntGauge,
     /// Moment at which the certificate `name` ends, seconds since the Unix epoch.
     pub certificate_not_after: IntGaugeVec,
     /// Connections open on public listeners.
@@ -186,6 +196,27 @@ impl Metrics {
                 "portvakt_reload_failed",
                 "Whether the last reload failed and the state before it is in force",
                 &["what"],
+            )?,
+            policy_generation: gauge(
+                "portvakt_policy_generation",
+                "Generation of the policy set in force",
+            )?,
+            policy_info: gauges(
+                "portvakt_policy_info",
+                "The policy set in force, by its digest",
+                &["digest"],
+            )?,
+            policy_since: gauge(
+                "portvakt_policy_loaded_timestamp_seconds",
+                "Moment at which the policy set in force took effect",
+            )?,
+            policy_failed_at: gauge(
+                "portvakt_policy_failed_timestamp_seconds",
+                "Moment of the last policy set that was refused, 0 for none",
+            )?,
+            policy_proved: gauge(
+                "portvakt_policy_proved",
+                "Whether the policy set in force is proved",
             )?,
             certificate_not_after: gauges(
                 "portvakt_certificate_not_after_timestamp_seconds",

@@ -153,6 +153,14 @@ pub fn failures_message(language: Language, host: &str, count: u32) -> String {
     (language.texts().account.failures_message)(host, count)
 }
 
+/// Subject and text of the mail that tells the same.
+#[must_use]
+pub fn failures_mail(language: Language, host: &str, count: u32) -> (String, String) {
+    let texts = &language.texts().account;
+    let text = format!("{}\n", (texts.failures_message)(host, count));
+    ((texts.failures_subject)(host), text)
+}
+
 #[derive(Template)]
 #[template(path = "email.html")]
 struct EmailPage<'a> {

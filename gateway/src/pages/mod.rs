@@ -13,6 +13,8 @@ mod refusal;
 mod texts;
 mod waiting;
 
+use std::sync::LazyLock;
+
 use askama::Template;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -22,7 +24,9 @@ use crate::client::RequestId;
 
 pub use account::{AccountPage, DeviceRow, SessionRow};
 pub use assets::asset;
-pub use forms::{CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, failures_message, message};
+pub use forms::{
+    CodeForm, CodeNote, EmailForm, EmailNote, LoggedIn, failures_mail, failures_message, message,
+};
 pub use language::Language;
 pub use link::{LinkForm, LinkSent, mail, new_device_refused, other_browser};
 pub use problem::{Problem, json, problem};
@@ -62,23 +66,29 @@ pub fn secure(headers: &mut HeaderMap) {
     for (name, value) in SECURITY {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     headers.remove(header::SERVER);
 }
 
-const SECURITY: [(HeaderName, &str); 7] = [
+/// What a page of ours may load: nothing but our own style sheet and pictures, and no script.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let style = assets::STYLE_SOURCE.as_str();
+    let policy = format!(
+        "default-src 'none'; style-src 'self' {style}; img-src 'self'; form-action 'self'; \
+         frame-ancestors 'none'; base-uri 'none'"
+    );
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+});
+
+const SECURITY: [(HeaderName, &str); 6] = [
     (
         header::STRICT_TRANSPORT_SECURITY,
         "max-age=31536000; includeSubDomains",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
-         frame-ancestors 'none'; base-uri 'none'",
-    ),
     (header::REFERRER_POLICY, "same-origin"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (

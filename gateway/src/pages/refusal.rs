@@ -6,7 +6,7 @@ use askama::Template;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
-use super::{Frame, page};
+use super::{Frame, assets, page};
 use crate::body::Body;
 
 /// A page of a heading and a text.
@@ -43,6 +43,7 @@ pub fn notice(frame: &Frame<'_>, status: StatusCode, notice: &Notice<'_>) -> Res
             notice,
             wait,
             follows: None,
+            style: None,
         },
     )
 }
@@ -70,6 +71,8 @@ pub fn refusal(
     let wait = retry_after
         .filter(|_| status == StatusCode::TOO_MANY_REQUESTS)
         .map(texts.wait);
+    // Of a host that is not ours, nothing else can be had.
+    let alone = status == StatusCode::MISDIRECTED_REQUEST;
     let notice = &notice;
     let mut response = page(
         frame,
@@ -79,6 +82,7 @@ pub fn refusal(
             notice,
             wait,
             follows: None,
+            style: alone.then_some(assets::STYLE),
         },
     );
     if let Some(wait) = retry_after {
@@ -130,6 +134,8 @@ pub(super) struct NoticePage<'a> {
     pub(super) notice: &'a Notice<'a>,
     pub(super) wait: Option<String>,
     pub(super) follows: Option<&'a str>,
+    /// The style sheet, where the page cannot refer to it.
+    pub(super) style: Option<&'static str>,
 }
 
 #[derive(Template)]

@@ -2,6 +2,8 @@ mod waiting;
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use data_encoding::BASE64;
 use http_body_util::BodyExt;
 
 use super::*;
@@ -207,6 +209,16 @@ fn every_page(language: Language) -> Vec<(String, Response<Body>)> {
 }
 
 #[tokio::test]
+async fn only_the_page_of_a_host_that_is_not_ours_holds_its_style_sheet() {
+    for (name, response) in every_page(Language::English) {
+        let text = text(response).await;
+        let own = format!("<style>{}</style>", assets::STYLE);
+        assert_eq!(text.contains(&own), name == "refusal-421", "{name}");
+        assert_eq!(text.contains("<style"), name == "refusal-421", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn every_page_is_whole_guarded_and_without_script() {
     for language in Language::ALL {
         for (name, response) in every_page(language) {
@@ -228,7 +240,7 @@ async fn every_page_is_whole_guarded_and_without_script() {
                 "{name}"
             );
             assert!(
-                count("name=\"viewport\"") == 1 && count("color-scheme") == 1,
+                count("name=\"viewport\"") == 1 && count("name=\"color-scheme\"") == 1,
                 "{name}"
             );
             assert!(count("0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a") == 1, "{name}");
@@ -287,16 +299,20 @@ fn assert_guarded(headers: &HeaderMap) {
             "max-age=31536000; includeSubDomains",
         ),
         ("x-content-type-options", "nosniff"),
-        (
-            "content-security-policy",
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
-             frame-ancestors 'none'; base-uri 'none'",
-        ),
         ("referrer-policy", "same-origin"),
     ] {
         let values: Vec<_> = headers.get_all(name).iter().collect();
         assert_eq!(values, [value], "{name}");
     }
+    // Beside our own files, the one style sheet by its digest.
+    let digest = digest::digest(&digest::SHA256, assets::STYLE.as_bytes());
+    let policy = format!(
+        "default-src 'none'; style-src 'self' 'sha256-{}'; img-src 'self'; form-action 'self'; \
+         frame-ancestors 'none'; base-uri 'none'",
+        BASE64.encode(digest.as_ref())
+    );
+    let values: Vec<_> = headers.get_all("content-security-policy").iter().collect();
+    assert_eq!(values, [&policy]);
     assert!(!headers.contains_key(header::SERVER));
 }
 

@@ -49,6 +49,7 @@ pub fn waiting(frame: &Frame<'_>, status: StatusCode, waiting: &Waiting<'_>) -> 
         back: Some((waiting.onward, says)),
     };
     let template = NoticePage {
+        style: None,
         frame,
         notice: &notice,
         wait: Some((texts.wait)(waiting.wait)),

@@ -23,11 +23,7 @@ pub(super) async fn authenticate(
     routed: Routed,
     seen: &mut Seen,
 ) -> Result<Authenticated, Refusal> {
-    if routed
-        .matched
-        .as_ref()
-        .is_some_and(|matched| matched.route().is_public())
-    {
+    if routed.is_public() {
         return Ok(Authenticated::Public(routed));
     }
     let headers = routed.normalised.request.headers();

@@ -6,8 +6,9 @@ use super::authenticate::Authenticated;
 use super::normalise::Normalised;
 use super::observe::Seen;
 use super::{Refusal, Routed, Shared};
-use crate::policy::{Denied, Lookups, PolicySet, RouteMatch, Verdict};
+use crate::policy::{Denied, FactsError, Lookups, PolicySet, RouteMatch, Verdict};
 use crate::session::Session;
+use crate::target::is_safe;
 
 /// The proof of an allow. Its fields are this page's alone: code that forwards without a decision
 /// does not compile.
@@ -16,20 +17,35 @@ pub struct Permit {
     normalised: Normalised,
     set: Arc<PolicySet>,
     matched: RouteMatch,
+    /// What it is besides, if the application takes it for another method.
+    also: Vec<RouteMatch>,
     session: Option<Arc<Session>>,
 }
 
 impl Permit {
     /// Takes the permit apart, to use it up.
-    pub(super) fn into_parts(
-        self,
-    ) -> (Normalised, Arc<PolicySet>, RouteMatch, Option<Arc<Session>>) {
-        (self.normalised, self.set, self.matched, self.session)
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            normalised: self.normalised,
+            set: self.set,
+            matched: self.matched,
+            also: self.also,
+            session: self.session,
+        }
     }
 
     pub(super) const fn matched(&self) -> &RouteMatch {
         &self.matched
     }
+}
+
+/// A [`Permit`] used up.
+pub(super) struct Parts {
+    pub(super) normalised: Normalised,
+    pub(super) set: Arc<PolicySet>,
+    pub(super) matched: RouteMatch,
+    pub(super) also: Vec<RouteMatch>,
+    pub(super) session: Option<Arc<Session>>,
 }
 
 /// Judges the request by the set that routed it.
@@ -47,6 +63,7 @@ pub(super) async fn authorise(
         normalised,
         set,
         matched,
+        also,
     } = routed;
     let matched = matched.ok_or(Refusal::NotFound {
         reason: "no route matches",
@@ -56,20 +73,26 @@ pub(super) async fn authorise(
             normalised,
             set,
             matched,
+            also,
             session: None,
         });
     };
     let principal = session.principal();
-    let decision = shared
-        .authoriser
-        .decide(&set, principal, &matched, lookups)
-        .await
-        .map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    let decide = |matched| shared.authoriser.decide(&set, principal, matched, lookups);
+    let unavailable = |error: FactsError| Refusal::Unavailable(error.to_string());
+    let mut decision = decide(&matched).await.map_err(unavailable)?;
+    for matched in &also {
+        // Allowed as sent and as whatever else it may be taken for; what denies is what decides.
+        if decision.is_allowed() {
+            decision = decide(matched).await.map_err(unavailable)?;
+        }
+    }
     seen.decision(&decision);
     let record = seen.record(shared, &decision);
     match decision.verdict {
         Verdict::Allow => {
-            if normalised.target.is_safe() && !normalised.upgrade {
+            let reads = also.iter().all(|matched| is_safe(matched.method()));
+            if reads && normalised.target.is_safe() && !normalised.upgrade {
                 note(shared, record);
             } else {
                 // What changes something is on record before it happens.
@@ -80,6 +103,7 @@ pub(super) async fn authorise(
                 normalised,
                 set,
                 matched,
+                also,
                 session: Some(session),
             })
         }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 
+use super::answer::Manner;
 use super::observe::Seen;
-use super::rewrite::Outgoing;
+use super::rewrite::{Outgoing, holder};
 use super::watched::Watched;
-use super::{Refusal, Shared, headers};
+use super::{Refusal, Shared};
 use crate::body::Body;
-use crate::cookie;
 use crate::policy::{Answer, Lookups};
 use crate::upstream::{self, UpstreamError};
 
@@ -31,9 +31,12 @@ pub(super) async fn forward(
         upstream,
         set,
         matched,
+        also,
         session,
         ending,
         upgrade,
+        authority,
+        held_back,
         wants_page,
         hold,
     } = outgoing;
@@ -44,6 +47,13 @@ pub(super) async fn forward(
         .authoriser
         .before_forward(&set, &matched, &method)
         .await;
+    let mut unsettled_too = Vec::new();
+    for matched in &also {
+        let before = shared
+            .authoriser
+            .before_forward(&set, matched, matched.method());
+        unsettled_too.push(before.await);
+    }
     let sent = Instant::now();
     let answered = upstream.send(request).await;
     seen.upstream_time = sent.elapsed();
@@ -72,6 +82,15 @@ pub(super) async fn forward(
         Err(error) => return Err(Refusal::BadGateway(error.to_string())),
     };
 
+    let owner = session.clone();
+    let manner = Manner {
+        settings: upstream.settings(),
+        public: &shared.config.public_url,
+        binder: &shared.binder,
+        authority: &authority,
+        holder: holder(owner.as_deref()),
+        held_back: &held_back,
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let client =
             upgrade.ok_or_else(|| Refusal::BadGateway("an upgrade nobody asked for".to_owned()))?;
@@ -93,7 +112,7 @@ pub(super) async fn forward(
             };
             upstream::bridge(client, other, used, ended).await;
         });
-        return Ok(switched(response));
+        return Ok(manner.switched(response));
     }
 
     let learns = matched.route().learns() && session.is_some();
@@ -107,6 +126,20 @@ pub(super) async fn forward(
             (body, None)
         };
     if let Some(session) = &session {
+        for (matched, unsettled) in also.iter().zip(unsettled_too) {
+            let answer = Answer {
+                status: head.status,
+                headers: &head.headers,
+                body: seen_body.as_deref(),
+            };
+            let principal = session.principal();
+            let after = shared
+                .authoriser
+                .after_answer(&set, matched, principal, lookups, unsettled, answer);
+            if let Err(error) = after.await {
+                tracing::warn!(%error, "nothing was learned from an answer");
+            }
+        }
         let learned = shared
             .authoriser
             .after_answer(
@@ -137,117 +170,16 @@ pub(super) async fn forward(
             let value = HeaderValue::try_from(landing)
                 .map_err(|error| Refusal::BadGateway(error.to_string()))?;
             head.headers.insert(header::LOCATION, value);
-            clean(&mut head.headers, true);
+            manner.clean(&mut head.headers);
             return Ok(Response::from_parts(head, Body::Empty));
         }
     }
-    clean(&mut head.headers, session.is_some());
+    manner.clean(&mut head.headers);
     head.version = http::Version::HTTP_11;
-    Ok(Response::from_parts(head, Watched::wrap(body, session)))
-}
-
-/// What of an answer is the upstream connection's, or ours, does not pass; and what a logged-in
-/// person sees is nobody else's to keep.
-fn clean(fields: &mut HeaderMap, personal: bool) {
-    if fields.contains_key(header::TRANSFER_ENCODING) {
-        // Only one of the two is the body's end (RFC 9112, section 6.3), and it was not this.
-        fields.remove(header::CONTENT_LENGTH);
-    }
-    headers::remove_hop_by_hop(fields);
-    fields.remove(header::TE);
-    drop_own_cookies(fields);
-    if personal {
-        keep_private(fields);
-    }
-}
-
-/// An application may not set the gateway's cookies.
-fn drop_own_cookies(fields: &mut HeaderMap) {
-    let ours = |value: &HeaderValue| {
-        let pair = value
-            .as_bytes()
-            .split(|&b| b == b';')
-            .next()
-            .unwrap_or_default();
-        let mut parts = pair.splitn(2, |&b| b == b'=');
-        let (name, rest) = (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        );
-        // A cookie without a name is sent back as its value alone.
-        cookie::is_ours(name) || (name.trim_ascii().is_empty() && cookie::is_ours(rest))
-    };
-    if !fields.get_all(header::SET_COOKIE).iter().any(ours) {
-        return;
-    }
-    if let header::Entry::Occupied(entry) = fields.entry(header::SET_COOKIE) {
-        let (name, values) = entry.remove_entry_mult();
-        let kept: Vec<_> = values.filter(|value| !ours(value)).collect();
-        for value in kept {
-            fields.append(&name, value);
-        }
-    }
-}
-
-/// No shared cache keeps it (RFC 9111, section 5.2.2): `public` and `s-maxage` become `private`.
-fn keep_private(fields: &mut HeaderMap) {
-    let for_caches = |name: &HeaderName| {
-        name.as_str().ends_with("cdn-cache-control")
-            || matches!(
-                name.as_str(),
-                "surrogate-control" | "x-accel-expires" | "edge-control"
-            )
-    };
-    let doomed: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| for_caches(name))
-        .cloned()
-        .collect();
-    for name in doomed {
-        fields.remove(name);
-    }
-    let mut kept = Vec::new();
-    let mut closed = false;
-    for value in fields.get_all(header::CACHE_CONTROL) {
-        for directive in value
-            .to_str()
-            .unwrap_or("no-store")
-            .split(',')
-            .map(str::trim)
-        {
-            let name = directive
-                .split('=')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_ascii_lowercase();
-            match name.as_str() {
-                "" | "public" | "s-maxage" => continue,
-                // `private="field"` leaves the rest public (section 5.2.2.7).
-                "private" if directive.contains('=') => continue,
-                "private" | "no-store" => closed = true,
-                _ => {}
-            }
-            kept.push(directive.to_owned());
-        }
-    }
-    if !closed {
-        kept.push("private".to_owned());
-    }
-    if let Ok(value) = HeaderValue::try_from(kept.join(", ")) {
-        fields.insert(header::CACHE_CONTROL, value);
-    }
-}
-
-/// The `101` that begins an upgrade, with the fields that it needs.
-fn switched(response: Response<Body>) -> Response<Body> {
-    let (mut head, _) = response.into_parts();
-    clean(&mut head.headers, true);
-    head.headers
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    head.headers
-        .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    Response::from_parts(head, Body::Empty)
+    Ok(Response::from_parts(
+        head,
+        Watched::wrap(body, session, &shared.headers),
+    ))
 }
 
 /// A short body whole, to be read and passed on; a long one passes unread.
@@ -276,52 +208,6 @@ async fn read_short(body: Body) -> Result<(Body, Option<Bytes>), crate::body::Bo
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn cache_control(sent: &[&'static str]) -> String {
-        let mut fields = HeaderMap::new();
-        for value in sent {
-            fields.append(header::CACHE_CONTROL, HeaderValue::from_static(value));
-        }
-        keep_private(&mut fields);
-        fields[header::CACHE_CONTROL].to_str().unwrap().to_owned()
-    }
-
-    #[test]
-    fn what_a_person_sees_is_never_publicly_cacheable() {
-        for (sent, left) in [
-            (&[][..], "private"),
-            (&["public, max-age=60"], "max-age=60, private"),
-            (&["max-age=60", "s-maxage=600"], "max-age=60, private"),
-            (&["Public"], "private"),
-            (&["no-store"], "no-store"),
-            (&["private, max-age=5"], "private, max-age=5"),
-            (&["private=\"set-cookie\", max-age=5"], "max-age=5, private"),
-        ] {
-            assert_eq!(cache_control(sent), left, "{sent:?}");
-        }
-    }
-
-    #[test]
-    fn an_application_cannot_set_our_cookies() {
-        let mut fields = HeaderMap::new();
-        for value in [
-            "a=1",
-            "__Host-portvakt=x; Path=/",
-            "b=2",
-            "__host-portvakt-device=y",
-            "=__Host-portvakt=z",
-        ] {
-            fields.append(header::SET_COOKIE, HeaderValue::from_static(value));
-        }
-        drop_own_cookies(&mut fields);
-        assert_eq!(
-            fields
-                .get_all(header::SET_COOKIE)
-                .iter()
-                .collect::<Vec<_>>(),
-            ["a=1", "b=2"]
-        );
-    }
 
     #[tokio::test]
     async fn a_long_body_passes_whole_and_unread() {

@@ -22,18 +22,22 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Fields by which a client could tell an application who it is, where it comes from, or which
 /// request is meant: only the gateway may.
-const NEVER_FROM_OUTSIDE: [&str; 31] = [
+const NEVER_FROM_OUTSIDE: [&str; 38] = [
     "authorization",
     "cf-connecting-ip",
     "client-ip",
     "fastly-client-ip",
     "forwarded",
     "proxy",
+    "remote-addr",
     "remote-user",
     "request-id",
+    "script-name",
     "traceparent",
     "tracestate",
     "true-client-ip",
+    "x-auth-request-user",
+    "x-authenticated-user",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
@@ -49,11 +53,35 @@ const NEVER_FROM_OUTSIDE: [&str; 31] = [
     "x-original-url",
     "x-override-url",
     "x-real-ip",
+    "x-remote-addr",
     "x-remote-user",
     "x-request-id",
     "x-rewrite-url",
+    "x-scheme",
+    "x-script-name",
     "x-ssl-client-cert",
     "x-webauth-user",
+];
+
+/// Fields of an answer that a reader who joins trailers to the head would obey.
+const NOT_IN_A_TRAILER: [&str; 17] = [
+    "cache-control",
+    "clear-site-data",
+    "content-encoding",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "expires",
+    "location",
+    "pragma",
+    "refresh",
+    "retry-after",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "vary",
+    "www-authenticate",
 ];
 
 /// What is stripped from every request in whatever spelling.
@@ -69,7 +97,7 @@ impl HeaderPlan {
     pub fn new(upstreams: &[config::Upstream]) -> Self {
         let own = upstreams
             .iter()
-            .flat_map(|upstream| &upstream.headers)
+            .flat_map(config::Upstream::all_headers)
             .map(|h| h.name.as_str());
         let defaults = [
             "x-user-id",
@@ -120,6 +148,14 @@ impl HeaderPlan {
             .cloned()
             .collect();
         for name in doomed {
+            trailers.remove(name);
+        }
+    }
+
+    /// An answer's trailers set no cookie, frame nothing, and name nobody (the same).
+    pub(super) fn clean_answer_trailers(&self, trailers: &mut HeaderMap) {
+        self.clean_trailers(trailers);
+        for name in NOT_IN_A_TRAILER {
             trailers.remove(name);
         }
     }
@@ -221,6 +257,7 @@ mod tests {
             "x-forwarded-prefix",
             "forwarded",
             "x-original-url",
+            "x-script-name",
             "x_rewrite_url",
             "x-http-method-override",
             "authorization",

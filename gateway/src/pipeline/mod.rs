@@ -1,17 +1,21 @@
-//! The story of one request: normalise, route, authenticate, authorise, rewrite, forward.
+//! The story of one request: normalise, route, authenticate, read, authorise, rewrite, forward.
 //!
 //! Each step consumes the type of the step before it, so that no step can be left out: what is
 //! forwarded holds a [`Permit`], and only `authorise` can make one. Every refusal goes through one
 //! place that turns it into an answer, and one wrapper observes it all.
 
+mod address;
+mod answer;
 mod authenticate;
 mod authorise;
+mod database;
 mod forward;
 mod guard;
 mod headers;
 mod lookups;
 mod normalise;
 mod observe;
+mod read;
 mod refusal;
 mod rewrite;
 mod watched;
@@ -27,14 +31,17 @@ use ipnet::IpNet;
 use crate::audit::Audit;
 use crate::body::Body;
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, MethodOverride};
+use crate::cookie::Binder;
 use crate::directory::SharedDirectory;
 use crate::metrics::Metrics;
-use crate::policy::{Authoriser, Lookups, PolicySet, RouteMatch};
+use crate::policy::{Authoriser, Lookups, Overrides, PolicySet, RouteMatch};
 use crate::session::Sessions;
 use crate::session::assertion::Keyring;
+use crate::target::{TargetError, is_safe};
 use crate::upstream::Upstreams;
 pub use authorise::Permit;
+pub use database::FactsDatabase;
 pub use headers::HeaderPlan;
 use normalise::Normalised;
 pub use normalise::REFUSED;
@@ -51,6 +58,8 @@ pub struct Shared {
     pub policy: ArcSwap<PolicySet>,
     /// Facts and decisions, cached.
     pub authoriser: Authoriser,
+    /// The application's database, where policies may ask one.
+    pub facts_database: Option<FactsDatabase>,
     /// Who is logged in.
     pub sessions: Arc<Sessions>,
     /// Names for the pages that refuse.
@@ -69,6 +78,8 @@ pub struct Shared {
     pub own_pages: Arc<dyn OwnPages>,
     /// What is stripped from every request, and what is set.
     pub headers: Arc<HeaderPlan>,
+    /// Binds the application's cookies to their users.
+    pub binder: Binder,
 }
 
 /// The gateway's own pages, which the floor above provides.
@@ -134,15 +145,18 @@ impl Pipeline {
             shared.config.workers,
             &shared.metrics,
         )?);
-        let lookups = Arc::new(lookups::UpstreamLookups::new(
-            Arc::clone(&upstreams),
-            &shared,
-        ));
+        let lookups = Arc::new(lookups::Sources::new(Arc::clone(&upstreams), &shared));
         Some(Self {
             shared,
             upstreams,
             lookups,
         })
+    }
+
+    /// Its way to ask for facts.
+    #[must_use]
+    pub fn lookups(&self) -> Arc<dyn Lookups> {
+        Arc::clone(&self.lookups)
     }
 
     /// The whole story, observed; always an answer.
@@ -181,6 +195,7 @@ impl Pipeline {
         }
         let routed = Routed::new(&self.shared, normalised, seen)?;
         let authenticated = authenticate::authenticate(&self.shared, routed, seen).await?;
+        let authenticated = read::read(&self.shared, authenticated, seen).await?;
         let permit = authorise::authorise(&self.shared, &self.lookups, authenticated, seen).await?;
         let outgoing = rewrite::rewrite(&self.shared, &self.upstreams, permit)?;
         forward::forward(&self.shared, &self.lookups, outgoing, seen).await
@@ -193,20 +208,83 @@ struct Routed {
     normalised: Normalised,
     set: Arc<PolicySet>,
     matched: Option<RouteMatch>,
+    /// What it is besides, if the application takes it for another method.
+    also: Vec<RouteMatch>,
 }
 
 impl Routed {
-    fn new(shared: &Shared, normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
-        normalised.refuse_cross_site(&shared.config)?;
+    fn new(shared: &Shared, mut normalised: Normalised, seen: &mut Seen) -> Result<Self, Refusal> {
+        normalised.refuse_cross_site(&shared.config, false)?;
         let set = shared.policy.load_full();
-        let matched = set.route(normalised.target(), normalised.host());
+        let mut matched = set.route(normalised.target(), normalised.host());
+        if set.encoded_slashes() {
+            let held = matched.as_ref().map(RouteMatch::holds_slashes);
+            if !held.unwrap_or_else(|| !normalised.target().path().contains("%2F")) {
+                return Err(Refusal::Target(TargetError::Separator));
+            }
+        }
+        let upstream = matched.as_ref().and_then(|found| found.route().upstream());
+        if normalised.strip_query(shared.config.upstream(upstream)) {
+            // What is judged is what is forwarded.
+            matched = set.route(normalised.target(), normalised.host());
+        }
         if let Some(matched) = &matched {
             seen.route = Some(Arc::clone(matched.route()));
         }
-        Ok(Self {
+        let mut routed = Self {
             normalised,
             set,
             matched,
-        })
+            also: Vec::new(),
+        };
+        let headers = routed.normalised.request.headers();
+        let declared = routed.declared(shared);
+        let target = routed.normalised.target();
+        let methods = routed.set.overrides_in_head(target, headers, declared)?;
+        if !methods.is_empty() {
+            routed.take_for(shared, &Overrides::These(methods))?;
+        }
+        Ok(routed)
+    }
+
+    /// Where the upstream reads a method that overrides the request's.
+    fn declared(&self, shared: &Shared) -> MethodOverride {
+        let name = self
+            .matched
+            .as_ref()
+            .and_then(|matched| matched.route().upstream());
+        let mut upstreams = shared.config.upstreams.iter();
+        let upstream = upstreams.find(|upstream| name.is_none_or(|name| name == upstream.name));
+        upstream
+            .map(|upstream| upstream.method_override)
+            .unwrap_or_default()
+    }
+
+    /// Judges the request by other methods as well: it must be allowed under each.
+    fn take_for(&mut self, shared: &Shared, overrides: &Overrides) -> Result<(), Refusal> {
+        let (target, host) = (self.normalised.target(), self.normalised.host());
+        let Some(also) = self.set.overridden(target, host, overrides) else {
+            // Under some method no route takes it.
+            self.matched = None;
+            return Ok(());
+        };
+        let unsafe_ones = also.iter().any(|matched| !is_safe(matched.method()));
+        self.normalised
+            .refuse_cross_site(&shared.config, unsafe_ones)?;
+        if self.set.encoded_slashes() && !also.iter().all(RouteMatch::holds_slashes) {
+            return Err(Refusal::Target(TargetError::Separator));
+        }
+        self.also.extend(also);
+        Ok(())
+    }
+
+    /// Everything that the request may be.
+    fn all(&self) -> impl Iterator<Item = &RouteMatch> {
+        self.matched.iter().chain(&self.also)
+    }
+
+    /// Whether everyone may, logged in or not.
+    fn is_public(&self) -> bool {
+        self.matched.is_some() && self.all().all(|matched| matched.route().is_public())
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Version};
 use ipnet::IpNet;
 
@@ -10,9 +11,9 @@ use super::observe::Seen;
 use super::{Hold, Peer, Refusal, Shared};
 use crate::body::Body;
 use crate::client::{self, Client, RequestId};
-use crate::config::{Config, PublicUrl};
+use crate::config::{self, Config, PublicUrl};
 use crate::cookie;
-use crate::target::{self, Leniency, Target};
+use crate::target::{self, Leniency, Target, TargetError};
 
 /// The method of a request that stands for one that was refused before HTTP was read: its path says
 /// why. A client that sends it itself gets the refusal that it asks for.
@@ -68,9 +69,30 @@ impl Normalised {
         self.request
     }
 
-    /// Another site's page may neither change anything nor open a socket.
-    pub(super) fn refuse_cross_site(&self, config: &Config) -> Result<(), Refusal> {
-        let matters = self.upgrade || !self.target.is_safe();
+    /// Takes the query fields out that carry credentials of the application's own; whether there
+    /// was one.
+    pub(super) fn strip_query(&mut self, upstream: Option<&config::Upstream>) -> bool {
+        let names = upstream.map_or(&[][..], |upstream| &upstream.strip_query);
+        if names.is_empty() {
+            return false;
+        }
+        match self.target.without_fields(names) {
+            Some(stripped) => {
+                self.target = stripped;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Another site's page may neither change anything nor open a socket; `overridden` if the request
+    /// may be taken for one that changes something.
+    pub(super) fn refuse_cross_site(
+        &self,
+        config: &Config,
+        overridden: bool,
+    ) -> Result<(), Refusal> {
+        let matters = overridden || self.upgrade || !self.target.is_safe();
         let own = config.public_url.origin();
         if matters && client::is_cross_site(self.request.headers(), &own, &config.allowed_origins) {
             return Err(Refusal::CrossSite);
@@ -99,6 +121,16 @@ impl Authority {
     fn host(&self) -> &str {
         let host = self.text.get(..self.host_end).unwrap_or_default();
         host.strip_suffix('.').unwrap_or(host)
+    }
+
+    /// The origin by which the client knows us: the port is that of the public URL, and not the
+    /// client's to choose.
+    pub(super) fn origin(&self, public: &PublicUrl) -> String {
+        let (scheme, host) = (&public.scheme, self.host());
+        match public.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
     }
 
     /// As the client named it.
@@ -137,7 +169,7 @@ pub(super) fn normalise(
             .all(|upstream| upstream.merge_slashes),
         encoded_slash: false,
     };
-    let target = Target::parse(request.method().clone(), received, leniency)?;
+    let target = parse_target(shared, request.method(), received, leniency)?;
     let told = Told::read(&peer, request.headers(), &config.public_url)?;
     if told.scheme != config.public_url.scheme {
         return Err(Refusal::Unencrypted);
@@ -159,6 +191,29 @@ pub(super) fn normalise(
         hold: peer.hold,
         request,
     })
+}
+
+/// The target in its one form. Where some resource's identifiers may hold an encoded slash, it may
+/// stand; the route that the target matches tells whether it stands in such a one.
+fn parse_target(
+    shared: &Shared,
+    method: &Method,
+    received: &PathAndQuery,
+    leniency: Leniency,
+) -> Result<Target, TargetError> {
+    let strict = Target::parse(method.clone(), received, leniency);
+    if strict != Err(TargetError::Separator) || !shared.policy.load().encoded_slashes() {
+        return strict;
+    }
+    let lenient = Leniency {
+        encoded_slash: true,
+        ..leniency
+    };
+    let target = Target::parse(method.clone(), received, lenient)?;
+    if target.path().starts_with(&shared.config.prefix) {
+        return strict;
+    }
+    Ok(target)
 }
 
 /// What the connection's other end, if it is trusted, tells of the client behind it.

@@ -158,6 +158,10 @@ impl Seen {
         record.company = principal.map(|principal| principal.company.id.to_string());
         record.client = Some(self.address.to_string());
         record.request_id = Some(self.request_id.to_string());
+        record.route = self
+            .route
+            .as_ref()
+            .map(|route| format!("{} {}", route.name(), route.label()));
         record.target = self
             .path
             .as_ref()

@@ -11,7 +11,7 @@ use super::Shared;
 use super::observe::Seen;
 use crate::body::Body;
 use crate::pages::{self, CopyFirst, Frame, Problem};
-use crate::policy::CopyOffer;
+use crate::policy::{CopyOffer, Unreadable};
 use crate::principal::UserId;
 use crate::target::TargetError;
 
@@ -49,6 +49,9 @@ pub enum Refusal {
     /// A body that stood still for too long.
     #[error("the request's body stood still")]
     BodyStalled,
+    /// What it names beyond its path is missing, malformed, or could be read in two ways.
+    #[error("{0}")]
+    Unreadable(#[from] Unreadable),
     /// A host that is not ours.
     #[error("the host is not served here")]
     UnknownHost,
@@ -103,6 +106,7 @@ impl Refusal {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Unreadable(why) => why.status(),
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::CrossSite | Self::ReadOnly { .. } => StatusCode::FORBIDDEN,
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
@@ -137,6 +141,18 @@ impl Refusal {
             Self::BodyStalled => (
                 "body_stalled",
                 "The request\'s body stood still for too long",
+            ),
+            Self::Unreadable(Unreadable::Malformed(_)) => (
+                "ambiguous_request",
+                "What the request names is missing, malformed or ambiguous",
+            ),
+            Self::Unreadable(Unreadable::Type(_)) => (
+                "unsupported_type",
+                "A body of this type or encoding is not read here",
+            ),
+            Self::Unreadable(Unreadable::TooMany) => (
+                "too_many_resources",
+                "The request names too many resources at once",
             ),
             Self::UnknownHost => ("unknown_host", "This host is not served here"),
             Self::CrossSite => ("cross_site", "The request comes from another site's page"),
@@ -195,6 +211,7 @@ impl Refusal {
                 | Self::HeadTooLarge
                 | Self::BodyTooLarge
                 | Self::BodyBroken
+                | Self::Unreadable(_)
                 | Self::BodyStalled
         );
         if closes && seen.http1 {

@@ -1,24 +1,30 @@
 //! Rewrite: the request as the upstream sees it, with the identity that only we can set.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
+use zeroize::Zeroizing;
 
+use super::address::Absolute;
+use super::authorise::Parts;
 use super::guard::{Ending, Guarded};
-use super::normalise::Normalised;
+use super::normalise::{Authority, Normalised};
 use super::{Hold, Permit, Refusal, Shared};
 use crate::body::Body;
 use crate::client::Client;
-use crate::config::{self, HeaderTemplate, TemplatePart};
-use crate::cookie;
-use crate::policy::{PolicySet, RouteMatch};
+use crate::config::{self, Cookies, HeaderTemplate, TemplatePart};
+use crate::cookie::{self, Holder};
+use crate::policy::{PolicySet, Route, RouteMatch};
 use crate::principal::Principal;
 use crate::secret;
 use crate::session::Session;
 use crate::upstream::{self, OnUpgrade, Upstream, Upstreams};
+
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// A request ready to leave, with what the answer needs to know of it.
 #[derive(Debug)]
@@ -27,9 +33,15 @@ pub(super) struct Outgoing {
     pub(super) upstream: Arc<Upstream>,
     pub(super) set: Arc<PolicySet>,
     pub(super) matched: RouteMatch,
+    /// What it is besides, if the application takes it for another method.
+    pub(super) also: Vec<RouteMatch>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) ending: Option<Ending>,
     pub(super) upgrade: Option<OnUpgrade>,
+    /// As the client named us.
+    pub(super) authority: Authority,
+    /// Names of cookies of someone who is logged in, held back from a public page.
+    pub(super) held_back: Vec<Vec<u8>>,
     /// A browser's form went out: where it lands is a page.
     pub(super) wants_page: bool,
     /// Keeps the client's connection counted while an upgrade lives on.
@@ -46,7 +58,13 @@ pub(super) fn rewrite(
         .find(name)
         .ok_or_else(|| Refusal::Unavailable("the route names no configured upstream".to_owned()))?;
     let upstream = Arc::clone(upstream);
-    let (normalised, set, matched, session) = permit.into_parts();
+    let Parts {
+        normalised,
+        set,
+        matched,
+        also,
+        session,
+    } = permit.into_parts();
     let Normalised {
         mut request,
         target,
@@ -71,20 +89,19 @@ pub(super) fn rewrite(
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     shared.headers.clean_request(headers);
-    cookie::remove_ours(headers);
-    let host = upstream
-        .settings()
-        .host
-        .as_deref()
-        .unwrap_or(authority.as_str());
-    insert(headers, header::HOST, host)?;
+    let held_back = cookies(shared, upstream.settings(), session.as_deref(), headers);
+    let host = upstream.settings().host.as_deref();
+    insert(headers, header::HOST, host.unwrap_or(authority.as_str()))?;
+    if headers.contains_key(&DESTINATION) {
+        destination(headers, matched.route(), host)?;
+    }
     if upgrade.is_some() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     describe_origin(headers, &client, scheme, authority.as_str(), traceparent)?;
     if let Some(session) = &session {
-        for template in &upstream.settings().headers {
+        for template in chosen(upstream.settings(), matched.route().identity())? {
             headers.insert(
                 template.name.clone(),
                 identity(shared, session, upstream.name(), template)?,
@@ -97,12 +114,61 @@ pub(super) fn rewrite(
         upstream,
         set,
         matched,
+        also,
         session,
         ending,
         upgrade,
+        authority,
+        held_back,
         wants_page,
         hold,
     })
+}
+
+/// Leaves of the cookies what the application may see; returns the names of those of someone who
+/// is logged in that a public page shall neither see nor replace.
+fn cookies(
+    shared: &Shared,
+    settings: &config::Upstream,
+    session: Option<&Session>,
+    headers: &mut HeaderMap,
+) -> Vec<Vec<u8>> {
+    let readable = &settings.cookies_readable;
+    match settings.cookies {
+        Cookies::Pass => cookie::remove_ours(headers),
+        Cookies::Drop => cookie::keep_readable(headers, readable),
+        Cookies::Bind => {
+            let logged_in = cookie::single(headers, cookie::OURS).is_some();
+            let held_back = cookie::admit(headers, &shared.binder, holder(session), readable);
+            if session.is_none() && logged_in {
+                return held_back;
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// Whom the cookies of a session's answers are for.
+pub(super) fn holder(session: Option<&Session>) -> Holder<'_> {
+    session.map_or(Holder::Nobody, |session| {
+        Holder::User(session.principal().id.as_str())
+    })
+}
+
+/// WebDAV's second target passes only where it was judged, and at the host that the upstream is told
+/// (RFC 4918, section 10.3).
+fn destination(headers: &mut HeaderMap, route: &Route, host: Option<&str>) -> Result<(), Refusal> {
+    if !route.reads_header(&DESTINATION) {
+        headers.remove(&DESTINATION);
+        return Ok(());
+    }
+    let Some(host) = host else { return Ok(()) };
+    let told = headers.get(&DESTINATION);
+    let told = told.and_then(|value| value.to_str().ok());
+    let moved = told
+        .and_then(Absolute::read)
+        .map(|url| format!("http://{host}{}", url.rest));
+    moved.map_or(Ok(()), |moved| insert(headers, DESTINATION, &moved))
 }
 
 /// Limits a body that streams; one that says it is too large is refused at once.
@@ -188,22 +254,33 @@ fn describe_origin(
     Ok(())
 }
 
-/// Sets a caller's identity on a look-up made in their name. No assertion goes along: it is made
-/// for a session, and this is the gateway's own request.
-pub(super) fn name_caller(
+/// The headers of the identity that a route names.
+fn chosen<'a>(
+    settings: &'a config::Upstream,
+    name: Option<&str>,
+) -> Result<&'a [HeaderTemplate], Refusal> {
+    settings
+        .identity(name)
+        .ok_or_else(|| Refusal::Unavailable("the route names no configured identity".to_owned()))
+}
+
+/// Says who asks, on a look-up: the caller, or the gateway, which sends what names no user. No
+/// assertion goes along: it is made for a session, and this is the gateway's own request.
+pub(super) fn name_asker(
     headers: &mut HeaderMap,
     settings: &config::Upstream,
-    caller: &Principal,
+    caller: Option<&Principal>,
+    identity: Option<&str>,
 ) -> Result<(), Refusal> {
-    for template in &settings.headers {
-        if template
-            .parts
-            .iter()
-            .any(|part| matches!(part, TemplatePart::Assertion))
-        {
-            continue;
+    if caller.is_none() && identity.is_none() {
+        return Ok(());
+    }
+    for template in chosen(settings, identity)? {
+        match caller {
+            Some(_) if template.is_signed() => {}
+            None if template.names_someone() => {}
+            who => drop(headers.insert(template.name.clone(), fill(template, who, "")?)),
         }
-        headers.insert(template.name.clone(), fill(template, caller)?);
     }
     Ok(())
 }
@@ -215,39 +292,94 @@ fn identity(
     audience: &str,
     template: &HeaderTemplate,
 ) -> Result<HeaderValue, Refusal> {
-    if let [TemplatePart::Assertion] = template.parts.as_slice() {
-        return shared
-            .keyring
-            .assertion(session, audience)
-            .map_err(|error| Refusal::Unavailable(error.to_string()));
+    if !template.is_signed() {
+        return fill(template, Some(session.principal()), "");
     }
-    fill(template, session.principal())
+    let assertion = shared
+        .keyring
+        .assertion(session, audience)
+        .map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    if let [TemplatePart::Assertion] = template.parts.as_slice() {
+        return Ok(assertion);
+    }
+    let text = assertion.to_str().unwrap_or_default();
+    fill(template, Some(session.principal()), text)
 }
 
-fn fill(template: &HeaderTemplate, principal: &Principal) -> Result<HeaderValue, Refusal> {
-    let mut text = String::new();
+fn fill(
+    template: &HeaderTemplate,
+    principal: Option<&Principal>,
+    assertion: &str,
+) -> Result<HeaderValue, Refusal> {
+    let mut text = Zeroizing::new(String::new());
     let mut sensitive = false;
     for part in &template.parts {
         match part {
-            TemplatePart::Literal(literal) => push(&mut text, literal),
-            TemplatePart::Secret(secret) => {
+            TemplatePart::Basic { user, password } => {
                 sensitive = true;
-                push(&mut text, secret.expose_text().unwrap_or_default());
+                push(&mut text, &basic(user, password, principal, assertion)?);
             }
-            TemplatePart::UserId => push(&mut text, principal.id.as_str()),
-            TemplatePart::UserEmail => push(&mut text, principal.email.as_str()),
-            TemplatePart::UserName => push(&mut text, &principal.name),
-            TemplatePart::UserLogin => push(&mut text, &principal.login),
-            TemplatePart::UserRoles => push(&mut text, &principal.roles.join(",")),
-            TemplatePart::CompanyId => push(&mut text, principal.company.id.as_str()),
-            TemplatePart::CompanyName => push(&mut text, &principal.company.name),
-            // The configuration lets an assertion stand only alone.
-            TemplatePart::Assertion => {}
+            part => {
+                sensitive |= matches!(part, TemplatePart::Secret(_));
+                push(&mut text, &told(part, principal, assertion));
+            }
         }
     }
-    let mut value = HeaderValue::try_from(text).map_err(unsendable)?;
+    let mut value = HeaderValue::try_from(text.as_str()).map_err(unsendable)?;
     value.set_sensitive(sensitive);
     Ok(value)
+}
+
+/// What a placeholder stands for.
+fn told<'a>(
+    part: &'a TemplatePart,
+    principal: Option<&'a Principal>,
+    assertion: &'a str,
+) -> Cow<'a, str> {
+    let principal = match (part, principal) {
+        (TemplatePart::Literal(literal), _) => return Cow::Borrowed(literal),
+        (TemplatePart::Secret(secret), _) => {
+            return Cow::Borrowed(secret.expose_text().unwrap_or_default());
+        }
+        (_, Some(principal)) => principal,
+        // Nobody is named without a name.
+        (_, None) => return Cow::Borrowed(""),
+    };
+    Cow::Borrowed(match part {
+        TemplatePart::UserId => principal.id.as_str(),
+        TemplatePart::UserEmail => principal.email.as_str(),
+        TemplatePart::UserName => &principal.name,
+        TemplatePart::UserLogin => &principal.login,
+        TemplatePart::UserRoles => return Cow::Owned(principal.roles.join(",")),
+        TemplatePart::CompanyId => principal.company.id.as_str(),
+        TemplatePart::CompanyName => &principal.company.name,
+        TemplatePart::Assertion => assertion,
+        // It holds no other of its kind; literals and secrets were told above.
+        TemplatePart::Basic { .. } | TemplatePart::Literal(_) | TemplatePart::Secret(_) => "",
+    })
+}
+
+/// Name and password as basic authentication has them: UTF-8, divided by the first colon
+/// (RFC 7617, section 2).
+fn basic(
+    user: &[TemplatePart],
+    password: &[TemplatePart],
+    principal: Option<&Principal>,
+    assertion: &str,
+) -> Result<String, Refusal> {
+    let mut pair = Zeroizing::new(String::new());
+    for part in user {
+        pair.push_str(&told(part, principal, assertion));
+    }
+    if pair.contains(':') {
+        let reason = "the user's name has a colon, which basic authentication cannot carry";
+        return Err(Refusal::Unavailable(reason.to_owned()));
+    }
+    pair.push(':');
+    for part in password {
+        pair.push_str(&told(part, principal, assertion));
+    }
+    Ok(BASE64.encode(pair.as_bytes()))
 }
 
 /// Visible ASCII and blanks stand as they are; anything else is percent-encoded UTF-8.

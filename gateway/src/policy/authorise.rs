@@ -19,10 +19,13 @@ use crate::target::{Leniency, Target};
 
 use super::PolicySet;
 use super::cedar::Action;
+use super::climb::Chain;
 use super::facts::{Asker, FactsCache, FactsError};
+use super::reading::Given;
 use super::resource::{Record, Resource};
 use super::routes::{Learn, MAX_IDENTIFIERS, Place, RouteMatch, Subject};
 use super::source::Lookups;
+use super::spelling::Spelled;
 use super::template::Pointed;
 use super::verdict::{self, Decision, Judged};
 
@@ -71,33 +74,62 @@ impl Authoriser {
         matched: &RouteMatch,
         lookups: &Arc<dyn Lookups>,
     ) -> Result<Decision, FactsError> {
-        let judge =
-            |action, record: Option<&Arc<Record>>| self.judge(set, principal, action, record);
         let route = matched.route();
+        let judge = |action, record: Option<&Arc<Record>>| {
+            // What does not exist yet is made on the company.
+            let action = match (&route.subject, route.creates, record) {
+                (Subject::Named(own, _), Some(create), None) if *own == action => create,
+                _ => action,
+            };
+            // Another action than the route's, asked for what a refusal may tell, has no context.
+            let given = match route.subject.action() == Some(action) {
+                true => matched.context(),
+                false => &[],
+            };
+            self.judge(set, principal, action, record, given)
+        };
+        if !matched.is_read() {
+            return Ok(self.hidden(set, Arc::new([])));
+        }
         let Subject::Named(..) = &route.subject else {
             return Ok(verdict::decide(set, route, std::iter::once(None), judge));
         };
-        let mut named = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (slot, (resource, id)) in named.iter_mut().zip(matched.named()) {
-            let Some(id) = id else {
-                // No resource can be called so, and nobody is asked about it.
-                return Ok(self.hidden(set, Arc::new([])));
-            };
-            *slot = Some((resource, id));
+        // What no resource can be called is nobody's: no one is asked about it.
+        if matched.named().any(|(_, id)| id.is_none()) {
+            return Ok(self.hidden(set, Arc::new([])));
         }
         let asker = Asker {
             set,
             principal,
             lookups,
         };
-        let mut records = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
-        for (record, (resource, id)) in records.iter_mut().zip(named.iter().flatten()) {
-            *record = self.facts.find(asker, resource, id).await?;
-            if record.is_none() {
-                return Ok(self.hidden(set, Arc::new([resource.label(id)])));
+        let mut few = array::from_fn::<_, MAX_IDENTIFIERS, _>(|_| None);
+        let mut many = Vec::new();
+        let chains = if matched.count() <= MAX_IDENTIFIERS {
+            few.as_mut_slice()
+        } else {
+            many.resize_with(matched.count(), || None);
+            many.as_mut_slice()
+        };
+        let mut made = false;
+        for (number, (chain, (resource, id))) in chains.iter_mut().zip(matched.named()).enumerate()
+        {
+            let id = id.unwrap_or_default();
+            *chain = self.facts.find(asker, resource, &id).await?;
+            let creates = matched.creates(number).is_some();
+            if chain.is_none() && creates {
+                // Someone may have made it since it was last asked for.
+                self.facts.drop_facts(set, resource, &id);
+                *chain = self.facts.find(asker, resource, &id).await?;
+                made = chain.is_none();
+            }
+            if chain.is_none() && !creates {
+                return Ok(self.hidden(set, Arc::new([resource.label(&id)])));
             }
         }
-        let subjects = records.iter().flatten().map(Some);
+        // Of what lies in something that has facts too, every step must pass.
+        let subjects = chains.iter().flatten().flat_map(Chain::records).map(Some);
+        let subjects = subjects.chain(made.then_some(None));
         Ok(verdict::decide(set, route, subjects, judge))
     }
 
@@ -106,16 +138,20 @@ impl Authoriser {
     /// kept; [`Authoriser::after_answer`] takes it back.
     pub async fn before_forward(
         &self,
-        _set: &Arc<PolicySet>,
+        set: &Arc<PolicySet>,
         matched: &RouteMatch,
         method: &Method,
     ) -> Unsettled {
         let matched = matched.route().changes(method).then(|| matched.clone());
+        let named = matched.iter().flat_map(RouteMatch::named);
+        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
+        let spelled = named.map(|(resource, id)| self.facts.spelled(set, resource, &id));
         let unsettled = Unsettled {
+            spelled: spelled.collect(),
             facts: Arc::clone(&self.facts),
             matched,
         };
-        unsettled.each(|facts, resource, id| facts.change(resource, id));
+        unsettled.each(FactsCache::change);
         unsettled
     }
 
@@ -141,24 +177,34 @@ impl Authoriser {
             && let Some((resource, id)) = matched.last_named()
             && resource.learns()
         {
-            let label = resource.label(&id);
-            let forgotten = self.store.forget_facts(&label).await;
-            forgotten.map_err(|error| unavailable(label, &error))?;
-            self.facts.drop_facts(resource, &id);
+            let spelled = self.facts.spelled(set, resource, &id);
+            for id in spelled.names(&id) {
+                let label = resource.label(id);
+                let forgotten = self.store.forget_facts(&label).await;
+                forgotten.map_err(|error| unavailable(label, &error))?;
+            }
+            self.facts.drop_facts(set, resource, &id);
         }
-        let Some(learn) = &matched.route().learn else {
-            return Ok(None);
-        };
-        let Some(id) = new_identifier(learn, answer) else {
-            return Ok(None);
-        };
         let asker = Asker {
             set,
             principal,
             lookups,
         };
-        self.learn(asker, &learn.resource, &id).await?;
-        Ok(Some(id))
+        let mut first = None;
+        for learn in &matched.route().learn {
+            if let Some(id) = new_identifier(learn, answer) {
+                self.learn(asker, &learn.resource, &id).await?;
+                first.get_or_insert(id);
+            }
+        }
+        if matched.route().creates.is_some()
+            && answer.status.is_success()
+            && let Some((resource, id)) = matched.last_captured()
+            && resource.learns()
+        {
+            self.learn(asker, resource, &id).await?;
+        }
+        Ok(first)
     }
 
     /// Remembers whose a new resource is, if every source says that there is no such thing.
@@ -169,7 +215,7 @@ impl Authoriser {
         id: &str,
     ) -> Result<(), FactsError> {
         // From before it was made, nobody may say that there is nothing.
-        self.facts.drop_facts(resource, id);
+        self.facts.drop_facts(asker.set, resource, id);
         match self.facts.find(asker, resource, id).await {
             // The caller sees nothing there: someone else's may be hidden from them.
             Ok(None) if resource.is_per_caller() => return Ok(()),
@@ -185,8 +231,13 @@ impl Authoriser {
         };
         let kept = self.store.learn_facts(&label, learned).await;
         kept.map_err(|error| unavailable(label, &error))?;
-        self.facts.drop_facts(resource, id);
+        self.facts.drop_facts(asker.set, resource, id);
         Ok(())
+    }
+
+    /// What is known of resources.
+    pub(super) const fn facts(&self) -> &Arc<FactsCache> {
+        &self.facts
     }
 
     /// What the rules say, from the cache if they were asked the same before.
@@ -196,7 +247,12 @@ impl Authoriser {
         principal: &Arc<Principal>,
         action: Action,
         record: Option<&Arc<Record>>,
+        given: &[(Box<str>, Given)],
     ) -> Arc<Judged> {
+        if !given.is_empty() {
+            // Values of one request are seldom those of the next.
+            return Arc::new(self.count(set.judge(principal, action, record, given)));
+        }
         let key = KeyRef {
             set: set.fingerprint(),
             principal,
@@ -206,15 +262,18 @@ impl Authoriser {
         if let Some(judged) = self.decisions.get(&key) {
             return judged;
         }
-        let judged = set.judge(principal, action, record);
-        let verdict = if judged.allow { "allow" } else { "deny" };
-        let rule = judged.rule.as_deref().unwrap_or("default");
-        let judged = Arc::new(Judged {
-            counter: Some(self.metrics.decisions.with_label_values(&[verdict, rule])),
-            ..judged
-        });
+        let judged = Arc::new(self.count(set.judge(principal, action, record, given)));
         self.decisions.insert(key.to_owned(), Arc::clone(&judged));
         judged
+    }
+
+    fn count(&self, judged: Judged) -> Judged {
+        let verdict = if judged.allow { "allow" } else { "deny" };
+        let rule = judged.rule.as_deref().unwrap_or("default");
+        Judged {
+            counter: Some(self.metrics.decisions.with_label_values(&[verdict, rule])),
+            ..judged
+        }
     }
 
     fn hidden(&self, set: &PolicySet, resources: Arc<[Arc<str>]>) -> Decision {
@@ -250,27 +309,28 @@ pub struct Unsettled {
     facts: Arc<FactsCache>,
     /// `None` for what changes nothing, and once it is settled.
     matched: Option<RouteMatch>,
+    /// What each of its identifiers means.
+    spelled: Vec<Spelled>,
 }
 
 impl Unsettled {
     fn settle(mut self) {
-        self.each(|facts, resource, id| facts.settle(resource, id, true));
+        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, true));
         self.matched = None;
     }
 
-    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str)) {
+    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str, &Spelled)) {
         let named = self.matched.iter().flat_map(RouteMatch::named);
-        for (resource, id) in named {
-            if let Some(id) = id {
-                act(&self.facts, resource, &id);
-            }
+        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
+        for ((resource, id), spelled) in named.zip(&self.spelled) {
+            act(&self.facts, resource, &id, spelled);
         }
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.each(|facts, resource, id| facts.settle(resource, id, false));
+        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, false));
     }
 }
 

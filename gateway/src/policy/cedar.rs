@@ -1,18 +1,21 @@
 //! The rules: schema and policies, ready to judge. Nothing outside this room names Cedar.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet,
+    AuthorizationError, Authorizer, Decision, Effect, Entities, EntityUid, PolicyId, PolicySet,
     Request, Schema, Validator,
 };
 
 use crate::config::fault::{Fault, Source};
 use crate::principal::Principal;
 
-use super::cedar_files::{parse_rules, parse_schema, validate};
+use super::cedar_files::{parse_rules, parse_schema, span, validate};
+use super::context::{self, ContextField};
 use super::entities::{KindType, NOBODY, Types};
+use super::reading::Given;
 use super::resource::{Kind, Record, Resources};
 
 /// An action by its number.
@@ -23,15 +26,23 @@ pub(super) struct Action(usize);
 #[derive(Debug)]
 pub(super) struct Rules {
     authorizer: Authorizer,
-    policies: PolicySet,
+    pub(super) schema: Schema,
+    pub(super) policies: PolicySet,
+    /// The invariants: what would be a hole.
+    pub(super) holes: PolicySet,
+    pub(super) invariants: Option<Source>,
     /// The actions with their groups: what every evaluation needs.
     base: Entities,
     types: Types,
     actions: Vec<(Box<str>, EntityUid)>,
+    /// What the schema has in the context of each action.
+    contexts: Vec<Vec<ContextField>>,
     /// What the schema lets a user do to what; `None` is the company.
     applies: HashSet<(Action, Option<Kind>)>,
     /// Each rule's place among all, and its name for people.
     labels: HashMap<PolicyId, (usize, Arc<str>)>,
+    /// Where each rule and invariant stands in its file.
+    places: HashMap<PolicyId, (Source, Range<usize>)>,
 }
 
 /// What the rules say of one action on one thing.
@@ -61,8 +72,10 @@ impl Rules {
     ) -> Option<Self> {
         let mut policies = PolicySet::new();
         let mut labels = HashMap::new();
+        let mut places = HashMap::new();
         for source in files.rules {
             for (policy, label) in parse_rules(source, faults) {
+                places.insert(policy.id().clone(), (source.clone(), span(&policy)));
                 let order = labels.len();
                 labels.insert(policy.id().clone(), (order, label));
                 if let Err(error) = policies.add(policy) {
@@ -73,6 +86,13 @@ impl Rules {
         let mut holes = PolicySet::new();
         if let Some(source) = files.invariants {
             for (policy, _) in parse_rules(source, faults) {
+                places.insert(policy.id().clone(), (source.clone(), span(&policy)));
+                if policy.effect() == Effect::Forbid {
+                    let message = "an invariant is a `permit`: it says what would be a hole";
+                    faults.push(source.fault(span(&policy), message).help(
+                        "a `forbid` would hide holes; put the exception into the `when` of its `permit`",
+                    ));
+                }
                 if let Err(error) = holes.add(policy) {
                     faults.push(source.fault(0..0, error.to_string()));
                 }
@@ -95,14 +115,19 @@ impl Rules {
             .map(|uid| (uid.id().unescaped().into(), uid.clone()))
             .collect();
         actions.sort_by(|(a, _), (b, _)| a.cmp(b));
-        refuse_contexts(&schema, &types, files.schema, faults);
+        let contexts = context::read(files.schema, actions.iter().map(|(name, _)| &**name));
         let applies = read_applies(&schema, &types, &actions);
         Some(Self {
             authorizer: Authorizer::new(),
+            schema,
+            holes,
+            invariants: files.invariants.cloned(),
+            places,
             policies,
             base,
             types,
             actions,
+            contexts,
             applies,
             labels,
         })
@@ -129,6 +154,11 @@ impl Rules {
             .map_or("", |(name, _)| name.as_ref())
     }
 
+    /// What the schema has in the context of an action.
+    pub(super) fn context(&self, action: Action) -> &[ContextField] {
+        self.contexts.get(action.0).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether the schema lets a user do this to that; `None` is the company.
     pub(super) fn applies(&self, action: Action, kind: Option<Kind>) -> bool {
         self.applies.contains(&(action, kind))
@@ -141,6 +171,29 @@ impl Rules {
         names.into_iter().map(|(_, name)| name.clone()).collect()
     }
 
+    /// A rule's place among all.
+    pub(super) fn order(&self, id: &PolicyId) -> usize {
+        self.labels.get(id).map_or(usize::MAX, |(order, _)| *order)
+    }
+
+    /// Where a rule or invariant stands.
+    pub(super) fn place(&self, id: &PolicyId) -> Option<&(Source, Range<usize>)> {
+        self.places.get(id)
+    }
+
+    /// A fault at the place of a rule or invariant, by its name.
+    pub(super) fn fault_at(&self, name: &str, message: impl Into<String>) -> Fault {
+        match self.place(&PolicyId::new(name)) {
+            Some((source, span)) => source.fault(span.clone(), message),
+            None => Fault::new(message),
+        }
+    }
+
+    /// Whether one action belongs to a group.
+    pub(super) fn is_in(&self, action: &EntityUid, group: &EntityUid) -> bool {
+        self.base.is_ancestor_of(group, action)
+    }
+
     /// What the rules say of an action on a resource, or on the caller's company.
     ///
     /// A rule that cannot be evaluated denies: Cedar would pass over it, and a `forbid` passed
@@ -150,12 +203,13 @@ impl Rules {
         principal: &Principal,
         action: Action,
         subject: Option<&Record>,
+        given: &[(Box<str>, Given)],
     ) -> Finding {
         let applies = self.applies(action, subject.map(|record| record.kind));
         if !applies || principal.id.as_str() == NOBODY {
             return Finding::default();
         }
-        self.evaluate(principal, action, subject)
+        self.evaluate(principal, action, subject, given)
             .unwrap_or_default()
     }
 
@@ -164,6 +218,7 @@ impl Rules {
         principal: &Principal,
         action: Action,
         subject: Option<&Record>,
+        given: &[(Box<str>, Given)],
     ) -> Option<Finding> {
         let (_, action) = self.actions.get(action.0)?;
         let user = self.types.user_uid(principal.id.as_str());
@@ -177,7 +232,8 @@ impl Rules {
             entities.push(self.types.resource(record)?.ok()?);
         }
         let entities = self.base.clone().add_entities(entities, None).ok()?;
-        let request = Request::new(user, action.clone(), resource, Context::empty(), None).ok()?;
+        let given = context::given(given)?;
+        let request = Request::new(user, action.clone(), resource, given, None).ok()?;
         let response = self
             .authorizer
             .is_authorized(&request, &self.policies, &entities);
@@ -204,23 +260,6 @@ impl Rules {
         let mut found: Vec<_> = ids.filter_map(|id| self.labels.get(id)).collect();
         found.sort();
         found.into_iter().map(|(_, name)| name.clone()).collect()
-    }
-}
-
-/// Faults every action that cannot do without a context: the gateway gives none yet, and a rule
-/// that reads it would never be evaluated.
-fn refuse_contexts(schema: &Schema, types: &Types, source: &Source, faults: &mut Vec<Fault>) {
-    let mut told = HashSet::new();
-    let envs = schema.request_envs();
-    for env in envs.filter(|env| *env.principal() == types.user) {
-        let fits = Context::empty().validate(schema, env.action());
-        if fits.is_err() && told.insert(env.action().clone()) {
-            let start = source.text().find("context").unwrap_or_default();
-            let name = env.action().id().unescaped().to_owned();
-            let message =
-                format!("the `context` of action `{name}` is not built yet in this version");
-            faults.push(source.fault(start..start, message));
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Cedar's files: parsed, validated, and Cedar's diagnostics turned into faults of ours.
 
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -55,7 +56,13 @@ pub(super) fn parse_rules(source: &Source, faults: &mut Vec<Fault>) -> Vec<(Poli
 }
 
 fn start(policy: &Policy) -> usize {
-    policy.as_ref().loc().map_or(0, |loc| loc.start())
+    span(policy).start
+}
+
+/// Where a rule stands in its file.
+pub(super) fn span(policy: &Policy) -> Range<usize> {
+    let place = policy.as_ref().loc();
+    place.map_or(0..0, |loc| loc.start()..loc.end())
 }
 
 /// The schema; `None`, with every fault kept, if it is broken.

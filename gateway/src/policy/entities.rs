@@ -12,7 +12,7 @@ use cedar_policy::{
 use crate::config::fault::{Fault, Source};
 use crate::principal::Principal;
 
-use super::resource::{Origin, Record, Resources};
+use super::resource::{Record, Resources};
 
 /// The owner of what has none. No user is called so: the rules deny one who is.
 pub(super) const NOBODY: &str = "";
@@ -63,7 +63,7 @@ impl Types {
         }
         for resource in resources.values() {
             let kind = match resource {
-                Some(resource) if matches!(resource.origin, Origin::Facts(_)) => {
+                Some(resource) if !resource.facts.is_empty() => {
                     types.fit_kind(schema, &resource.entity, source, faults)
                 }
                 _ => None,

@@ -6,25 +6,26 @@
 //! facts are believed no longer than that there is nothing.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::metrics::Metrics;
-use crate::principal::{CompanyId, Principal, UserId};
+use crate::principal::{CompanyId, Principal};
 use crate::store::SharedStore;
 
 use super::PolicySet;
-use super::resource::{Kind, Origin, Record, Resource};
+use super::climb::{Chain, Climb, Step};
+use super::facts_key::{Key, KeyRef};
+use super::resource::Resource;
 use super::slots::{Begun, Slots};
 use super::source::{Known, Lookups, Question};
+use super::spelling::{ALL, SPELLINGS, Spelled};
 
 /// How many resources are remembered.
 const CAPACITY: usize = 100_000;
@@ -47,6 +48,9 @@ pub(super) struct FactsCache {
     store: SharedStore,
     clock: SharedClock,
     entries: Cache<Key, Arc<Entry>>,
+    /// Which resource each spelling was found to mean, for as long as there is room: a write
+    /// names a resource as it likes.
+    spellings: Cache<Key, Box<str>>,
     flights: Mutex<HashMap<Key, Flight>>,
     /// How many look-ups were started: each goes by its number.
     started: AtomicU64,
@@ -75,29 +79,6 @@ struct Flight {
 
 type Landed = Result<Arc<Entry>, Arc<str>>;
 
-/// What a look-up is known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
-    /// The route table that says how facts are found.
-    table: u64,
-    kind: Kind,
-    id: Box<str>,
-    /// The company that asked.
-    company: CompanyId,
-    /// Whose credentials asked, where an answer depends on them.
-    caller: Option<UserId>,
-}
-
-/// A [`Key`] that owns nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct KeyRef<'a> {
-    table: u64,
-    kind: Kind,
-    id: &'a str,
-    company: &'a CompanyId,
-    caller: Option<&'a UserId>,
-}
-
 /// Who asks, by which policy set.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
@@ -113,6 +94,7 @@ impl FactsCache {
             store,
             clock,
             entries: Cache::new(CAPACITY),
+            spellings: Cache::new(CAPACITY),
             flights: Mutex::new(HashMap::new()),
             started: AtomicU64::new(0),
             slots: Slots::new(),
@@ -123,14 +105,14 @@ impl FactsCache {
         }
     }
 
-    /// The facts that decide over a resource: its own, or those of what it lies in. `None` if
+    /// The facts that decide over a resource: its own, and those of what it lies in. `None` if
     /// there is no such resource.
     pub(super) async fn find(
         self: &Arc<Self>,
         asker: Asker<'_>,
         resource: &Arc<Resource>,
         id: &str,
-    ) -> Result<Option<Arc<Record>>, FactsError> {
+    ) -> Result<Option<Chain>, FactsError> {
         if let Some(found) = self.cached(asker, resource, id) {
             return Ok(found);
         }
@@ -145,79 +127,146 @@ impl FactsCache {
             })
     }
 
-    /// Stops believing what is known of a resource, and of what lies in it.
-    pub(super) fn drop_facts(&self, resource: &Resource, id: &str) {
-        self.slots.drop_facts(resource, id);
-    }
-
-    /// A change of a resource is forwarded: until it is settled, nothing that is read is kept.
-    pub(super) fn change(&self, resource: &Resource, id: &str) {
-        self.slots.change(resource, id);
-    }
-
-    /// Ends what [`FactsCache::change`] began; unanswered, for what is read only after a while.
-    pub(super) fn settle(&self, resource: &Resource, id: &str, answered: bool) {
-        let early = (!answered).then(|| self.clock.now());
-        self.slots.settle(resource, id, early);
-    }
-
-    /// The whole chain from the cache; `None` if any of it must be asked for.
-    fn cached(
-        &self,
-        asker: Asker<'_>,
-        resource: &Arc<Resource>,
-        id: &str,
-    ) -> Option<Option<Arc<Record>>> {
+    /// How old what is cached of a resource is.
+    pub(super) fn age(&self, asker: Asker<'_>, resource: &Resource, id: &str) -> Option<Duration> {
         let now = self.clock.now();
-        let mut entry = self.believed(asker, resource, id, now)?;
-        let mut resource = resource;
-        loop {
-            match (&entry.known, &resource.origin) {
-                (Known::Facts(record), _) => {
-                    self.hits.inc();
-                    return Some(Some(Arc::clone(record)));
-                }
-                (
-                    Known::Parent(id),
-                    Origin::Parent {
-                        resource: parent, ..
-                    },
-                ) => {
-                    let above = self.believed(asker, parent, id, now)?;
-                    resource = parent;
-                    entry = above;
-                }
-                _ => {
-                    self.negatives.inc();
-                    return Some(None);
-                }
-            }
+        let entry = self.believed(asker, resource, id, now, None)?;
+        Some(now.since(entry.begun.moment()))
+    }
+
+    /// Stops believing what is known of a resource, and of what lies in it.
+    pub(super) fn drop_facts(&self, set: &PolicySet, resource: &Resource, id: &str) {
+        for id in self.spelled(set, resource, id).all(id) {
+            self.slots.drop_facts(&resource.name, id);
         }
     }
 
-    async fn look_up(
-        self: &Arc<Self>,
-        asker: Asker<'_>,
-        resource: &Arc<Resource>,
+    /// What a change of a resource changes besides what it names.
+    pub(super) fn spelled(&self, set: &PolicySet, resource: &Resource, id: &str) -> Spelled {
+        if !resource.has_spellings() {
+            return Spelled::Alone;
+        }
+        let key = KeyRef {
+            table: set.table_key(),
+            kind: resource.kind,
+            id,
+            company: &CompanyId::from(""),
+            caller: None,
+        };
+        match self.spellings.get(&key) {
+            Some(meant) => Spelled::Means(meant),
+            None => Spelled::Unknown,
+        }
+    }
+
+    /// A change of a resource is forwarded: until it is settled, nothing that is read is kept.
+    pub(super) fn change(&self, resource: &Resource, id: &str, spelled: &Spelled) {
+        for id in spelled.all(id) {
+            self.slots.change(&resource.name, id);
+        }
+    }
+
+    /// Ends what [`FactsCache::change`] began; unanswered, for what is read only after a while.
+    pub(super) fn settle(&self, resource: &Resource, id: &str, spelled: &Spelled, answered: bool) {
+        let early = (!answered).then(|| self.clock.now());
+        for id in spelled.all(id) {
+            self.slots.settle(&resource.name, id, early);
+        }
+    }
+
+    /// The whole chain from the cache; `None` if any of it must be asked for.
+    fn cached<'a>(
+        &self,
+        asker: Asker<'a>,
+        mut resource: &'a Arc<Resource>,
         id: &str,
-    ) -> Result<Option<Arc<Record>>, Arc<str>> {
-        let mut entry = self.entry(asker, resource, id).await?;
-        let mut resource = resource;
+    ) -> Option<Option<Chain>> {
+        let now = self.clock.now();
+        let mut entry = self.believed(asker, resource, id, now, None)?;
+        let mut climb = Climb::default();
         loop {
-            match (&entry.known, &resource.origin) {
-                (Known::Facts(record), _) => return Ok(Some(Arc::clone(record))),
-                (
-                    Known::Parent(id),
-                    Origin::Parent {
-                        resource: parent, ..
-                    },
-                ) => {
-                    let above = self.entry(asker, parent, id).await?;
-                    resource = parent;
-                    entry = above;
+            let next = match climb.step(&entry.known, entry.begun, resource) {
+                Step::Nothing => {
+                    self.negatives.inc();
+                    return Some(None);
                 }
-                _ => return Ok(None),
+                Step::Top => {
+                    self.hits.inc();
+                    return Some(climb.into_chain());
+                }
+                Step::Up(above, id) => {
+                    resource = asker.set.resource(above.kind)?;
+                    if !resource.is_identifier(id) {
+                        return None;
+                    }
+                    let next = self.believed(asker, resource, id, now, None)?;
+                    let still = |name: &str, id: &str| {
+                        self.slots.stands(climb.oldest(now), name, id)
+                            && self.slots.is_settled(climb.oldest(now), name, id)
+                    };
+                    if !self.holds(&next, resource, id, still) {
+                        return None;
+                    }
+                    next
+                }
+            };
+            entry = next;
+        }
+    }
+
+    /// The whole chain, asked for where it must be. What is known of the lower steps is asked for
+    /// again if what they lie in has changed since.
+    async fn look_up<'a>(
+        self: &Arc<Self>,
+        asker: Asker<'a>,
+        resource: &'a Arc<Resource>,
+        id: &str,
+    ) -> Result<Option<Chain>, Arc<str>> {
+        let mut since = None;
+        loop {
+            if let Some(found) = self.climb(asker, resource, id, since).await? {
+                return Ok(found);
             }
+            since = Some(self.slots.begin_anew(self.clock.now()));
+        }
+    }
+
+    /// The whole chain, no step of it believed from before `since`; `None` if it must be gone
+    /// over again.
+    async fn climb<'a>(
+        self: &Arc<Self>,
+        asker: Asker<'a>,
+        mut resource: &'a Arc<Resource>,
+        id: &str,
+        since: Option<Begun>,
+    ) -> Result<Option<Option<Chain>>, Arc<str>> {
+        let now = self.clock.now();
+        let mut entry = self.entry(asker, resource, id, since).await?;
+        let mut climb = Climb::default();
+        loop {
+            let next = match climb.step(&entry.known, entry.begun, resource) {
+                Step::Nothing => return Ok(Some(None)),
+                Step::Top => return Ok(Some(climb.into_chain())),
+                Step::Up(above, id) => {
+                    let above = asker.set.resource(above.kind);
+                    resource = above.ok_or("what it lies in has no type")?;
+                    if !resource.is_identifier(id) {
+                        let name = &resource.name;
+                        return Err(format!("it lies in `{id}`, which is no `{name}`").into());
+                    }
+                    let next = self.entry(asker, resource, id, since).await?;
+                    let still = |name: &str, id: &str| {
+                        let oldest = climb.oldest(now);
+                        let settled = || self.slots.is_settled(oldest, name, id);
+                        self.slots.stands(oldest, name, id) && (since.is_some() || settled())
+                    };
+                    if !self.holds(&next, resource, id, still) {
+                        return Ok(None);
+                    }
+                    next
+                }
+            };
+            entry = next;
         }
     }
 
@@ -228,12 +277,13 @@ impl FactsCache {
         asker: Asker<'_>,
         resource: &Arc<Resource>,
         id: &str,
+        since: Option<Begun>,
     ) -> Result<Arc<Entry>, Arc<str>> {
         loop {
-            if let Some(entry) = self.believed(asker, resource, id, self.clock.now()) {
+            if let Some(entry) = self.believed(asker, resource, id, self.clock.now(), since) {
                 return Ok(entry);
             }
-            let mut landed = self.join(asker, resource, id);
+            let mut landed = self.join(asker, resource, id, since);
             let entry = match landed.wait_for(Option::is_some).await {
                 Ok(outcome) => outcome.clone().unwrap_or_else(|| Err("no answer".into()))?,
                 // Its worker is gone, with the look-up.
@@ -252,6 +302,7 @@ impl FactsCache {
         resource: &Resource,
         id: &str,
         now: Timestamp,
+        since: Option<Begun>,
     ) -> Option<Arc<Entry>> {
         let shared = KeyRef {
             table: asker.set.table_key(),
@@ -260,7 +311,11 @@ impl FactsCache {
             company: &asker.principal.company.id,
             caller: None,
         };
-        let sound = |entry: &Arc<Entry>| now < entry.until && self.stands(entry, resource, id);
+        let sound = |entry: &Arc<Entry>| {
+            now < entry.until
+                && since.is_none_or(|since| entry.begun.is_since(since))
+                && self.stands(entry, resource, id)
+        };
         let found = self.entries.get(&shared).filter(sound);
         if found.is_some() || !resource.is_per_caller() {
             return found;
@@ -274,8 +329,34 @@ impl FactsCache {
 
     /// Whether neither the resource nor what it lies in was dropped since this was asked for.
     fn stands(&self, entry: &Entry, resource: &Resource, id: &str) -> bool {
-        let stands = |resource: &Resource, id: &str| self.slots.stands(entry.begun, resource, id);
-        stands(resource, id) && above(&entry.known, resource).is_none_or(|(r, id)| stands(r, id))
+        self.holds(entry, resource, id, |name, id| {
+            self.slots.stands(entry.begun, name, id)
+        })
+    }
+
+    /// Whether something holds of all that an answer depends on: the resource by this and by its
+    /// canonical identifier, and what it lies in.
+    fn holds(
+        &self,
+        entry: &Entry,
+        resource: &Resource,
+        id: &str,
+        of: impl Fn(&str, &str) -> bool,
+    ) -> bool {
+        let name = &resource.name;
+        if !of(name, id) || (resource.has_spellings() && !of(name, ALL)) {
+            return false;
+        }
+        let Known::Found(found) = &entry.known else {
+            return true;
+        };
+        // Any write to this type may have given a second spelling to another resource.
+        let means = *found.id == *id || (of(name, &found.id) && of(name, SPELLINGS));
+        means
+            && found
+                .parent
+                .as_ref()
+                .is_none_or(|(above, id)| of(&above.name, id))
     }
 
     /// Joins the look-up of a resource that is in flight, or starts one.
@@ -288,6 +369,7 @@ impl FactsCache {
         asker: Asker<'_>,
         resource: &Arc<Resource>,
         id: &str,
+        since: Option<Begun>,
     ) -> watch::Receiver<Option<Landed>> {
         let key = Key {
             table: asker.set.table_key(),
@@ -300,8 +382,9 @@ impl FactsCache {
         let mut flights = self.flights();
         if let Some(flight) = flights.get(&key)
             && !resource.cache.is_zero()
-            && self.slots.stands(flight.begun, resource, id)
-            && self.slots.is_settled(flight.begun, resource, id)
+            && since.is_none_or(|since| flight.begun.is_since(since))
+            && self.slots.stands(flight.begun, &resource.name, id)
+            && self.slots.is_settled(flight.begun, &resource.name, id)
         {
             return flight.landed.clone();
         }
@@ -320,12 +403,13 @@ impl FactsCache {
         let (principal, lookups) = (Arc::clone(asker.principal), Arc::clone(asker.lookups));
         tokio::spawn(async move {
             let ticket = Ticket { cache, key, number };
-            let question = Question {
+            let mut question = Question {
                 resource: &resource,
                 id: &ticket.key.id,
                 principal: &principal,
                 lookups: &*lookups,
                 store: &*ticket.cache.store,
+                documents: Vec::new(),
             };
             let outcome = tokio::time::timeout(BUDGET, question.ask())
                 .await
@@ -343,7 +427,19 @@ impl FactsCache {
 
     fn keep(&self, key: &Key, resource: &Resource, known: Known, begun: Begun) -> Arc<Entry> {
         let missing = known == Known::Nothing;
-        let foreign = matches!(&known, Known::Facts(record) if record.company != key.company);
+        let foreign = known
+            .record()
+            .is_some_and(|record| record.company != key.company);
+        if let Known::Found(found) = &known
+            && resource.has_spellings()
+        {
+            let spelling = Key {
+                company: CompanyId::from(""),
+                caller: None,
+                ..key.clone()
+            };
+            self.spellings.insert(spelling, found.id.clone());
+        }
         let life = if missing || foreign {
             resource.negative_cache
         } else {
@@ -354,9 +450,9 @@ impl FactsCache {
             begun,
             until: self.clock.now().plus(life),
         });
-        let settled = |resource: &Resource, id: &str| self.slots.is_settled(begun, resource, id);
-        let settled = settled(resource, &key.id)
-            && above(&entry.known, resource).is_none_or(|(r, id)| settled(r, id));
+        let settled = self.holds(&entry, resource, &key.id, |name, id| {
+            self.slots.is_settled(begun, name, id)
+        });
         if !life.is_zero() && settled {
             // Facts are facts, whoever asked; that there is nothing holds for who asked.
             let caller = key.caller.clone().filter(|_| missing);
@@ -372,14 +468,6 @@ impl FactsCache {
     fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {
         // Nothing that holds the lock can leave the list half changed.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a resource lies in.
-fn above<'k>(known: &'k Known, resource: &'k Resource) -> Option<(&'k Resource, &'k str)> {
-    match (known, &resource.origin) {
-        (Known::Parent(id), Origin::Parent { resource, .. }) => Some((resource, id)),
-        _ => None,
     }
 }
 
@@ -400,29 +488,5 @@ impl Drop for Ticket {
         {
             flights.remove(&self.key);
         }
-    }
-}
-
-impl Key {
-    fn borrowed(&self) -> KeyRef<'_> {
-        KeyRef {
-            table: self.table,
-            kind: self.kind,
-            id: &self.id,
-            company: &self.company,
-            caller: self.caller.as_ref(),
-        }
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.borrowed().hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self == key.borrowed()
     }
 }

@@ -4,16 +4,17 @@ use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
 
+use crate::config::UpstreamNames;
 use crate::config::fault::{Fault, Source};
 
 use super::cedar::{Files, Rules};
 use super::reader::Reader;
-use super::resource::Resources;
+use super::resource::{Given, Resources, is_fact_file};
 use super::routes::Route;
-use super::{PolicySet, resolve, resource, tests_file, written};
+use super::{PolicySet, lint, resolve, resource, tests_file, written};
 
 /// The files of a policy folder, as read.
 pub(super) struct Folder {
@@ -22,7 +23,11 @@ pub(super) struct Folder {
     rules: Vec<Source>,
     invariants: Option<Source>,
     tests: Vec<Source>,
+    /// Files of facts, by their path in the folder.
+    facts: Vec<(String, Source)>,
     digest: [u8; 32],
+    /// The same of those that a proof reads.
+    proof_key: [u8; 32],
 }
 
 impl Folder {
@@ -34,7 +39,9 @@ impl Folder {
             rules: Vec::new(),
             invariants: None,
             tests: Vec::new(),
+            facts: Vec::new(),
             digest: [0; 32],
+            proof_key: [0; 32],
         };
         let names = match list(dir, faults) {
             Ok(names) => names,
@@ -44,12 +51,14 @@ impl Folder {
             }
         };
         let mut sum = Context::new(&SHA256);
+        let mut proved = Context::new(&SHA256);
         for name in &names {
             let whole = dir.join(name);
             let text = name.to_string_lossy();
             let known = matches!(&*text, "routes.toml" | "schema.cedarschema")
                 || whole.extension().is_some_and(|e| e == "cedar")
-                || (text.starts_with("tests/") && text.ends_with(".toml"));
+                || (text.starts_with("tests/") && text.ends_with(".toml"))
+                || is_fact_file(&text);
             if !known {
                 if !text.ends_with(".md") && !text.starts_with('.') {
                     let message =
@@ -72,16 +81,22 @@ impl Folder {
             for part in [text.as_bytes(), source.text().as_bytes()] {
                 sum.update(&(part.len() as u64).to_be_bytes());
                 sum.update(part);
+                if !text.ends_with(".toml") {
+                    proved.update(&(part.len() as u64).to_be_bytes());
+                    proved.update(part);
+                }
             }
             match &*text {
                 "routes.toml" => folder.routes = Some(source),
                 "schema.cedarschema" => folder.schema = Some(source),
                 "invariants.cedar" => folder.invariants = Some(source),
                 _ if text.starts_with("tests/") => folder.tests.push(source),
+                _ if text.starts_with("facts/") => folder.facts.push((text.into(), source)),
                 _ => folder.rules.push(source),
             }
         }
         folder.digest.copy_from_slice(sum.finish().as_ref());
+        folder.proof_key.copy_from_slice(proved.finish().as_ref());
         for (name, there) in [
             ("routes.toml", folder.routes.is_some()),
             ("schema.cedarschema", folder.schema.is_some()),
@@ -102,7 +117,10 @@ impl Folder {
     }
 
     /// Puts the set together; `None` if a part is missing or too broken to go on.
-    pub(super) fn resolve(self, upstreams: &[&str]) -> (Option<PolicySet>, Vec<Fault>) {
+    pub(super) fn resolve(
+        self,
+        upstreams: &[UpstreamNames<'_>],
+    ) -> (Option<PolicySet>, Vec<Fault>) {
         let mut faults = Vec::new();
         let mut resources = Resources::new();
         let mut routes = None;
@@ -113,7 +131,12 @@ impl Folder {
             let broken_syntax = read.is_empty() && !found.is_empty();
             faults.append(&mut found);
             let mut reader = Reader::new(source);
-            resources = resource::resolve(&read.resources, upstreams, &mut reader);
+            let given = Given {
+                upstreams,
+                files: &self.facts,
+            };
+            resources = resource::resolve(&read.resources, given, &mut reader, &mut faults);
+            lint::resources(&read.resources, &mut reader);
             faults.append(&mut reader.into_faults());
             written = (!broken_syntax).then_some((source, read));
         }
@@ -124,11 +147,16 @@ impl Folder {
                 invariants: self.invariants.as_ref(),
             };
             rules = Rules::load(&files, &resources, &mut faults);
+            if let Some(rules) = &rules {
+                lint::rules(rules, &mut faults);
+            }
         }
         if let Some((source, written)) = &written {
             let mut reader = Reader::new(source);
+            let namespaces = resolve::namespaces(&written.namespaces);
             routes = Some(resolve::routes(
                 &written.routes,
+                &namespaces,
                 &resources,
                 rules.as_ref(),
                 upstreams,
@@ -154,29 +182,41 @@ impl Folder {
             table,
             rules,
             tests,
+            encoded_slashes: resources.values().flatten().any(|r| r.encoded_slash),
             digest: HEXLOWER.encode(&self.digest).into(),
             fingerprint: self.digest,
-            table_key: self.routes.as_ref().map_or(0, table_key),
+            proof_key: self.proof_key,
+            table_key: table_key(
+                self.routes
+                    .iter()
+                    .chain(self.facts.iter().map(|(_, it)| it)),
+            ),
+            resources: resources.into_values().collect(),
         };
         (Some(set), faults)
     }
 }
 
-/// The first 64 bits of the text's SHA-256.
-fn table_key(source: &Source) -> u64 {
-    let sum = digest(&SHA256, source.text().as_bytes());
+/// The first 64 bits of the texts' SHA-256.
+fn table_key<'s>(sources: impl Iterator<Item = &'s Source>) -> u64 {
+    let mut sum = Context::new(&SHA256);
+    for source in sources {
+        sum.update(&(source.text().len() as u64).to_be_bytes());
+        sum.update(source.text().as_bytes());
+    }
+    let sum = sum.finish();
     let first = sum.as_ref().first_chunk::<8>();
     first.map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// The names of a folder's files and of those in `tests/`, sorted. What looks like a policy file
+/// The names of a folder's files and of those in `tests/` and `facts/`, sorted. What looks like a policy file
 /// and cannot be read as one is faulted: a set that misses a `forbid` is another set.
 fn list(dir: &Path, faults: &mut Vec<Fault>) -> Result<Vec<PathBuf>, Fault> {
     let mut names = Vec::new();
     for entry in entries(dir)? {
         let whole = entry.path();
         let name = PathBuf::from(entry.file_name());
-        if whole.is_dir() && name.as_os_str() == "tests" {
+        if whole.is_dir() && ["tests", "facts"].iter().any(|it| name.as_os_str() == *it) {
             for entry in entries(&whole)? {
                 let under = name.join(entry.file_name());
                 if is_file(&entry.path(), faults)? {

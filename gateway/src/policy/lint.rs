@@ -1,12 +1,71 @@
-//! What is suspicious in a route table and needs a written reason.
+//! What is suspicious: in a route table it needs a written reason, elsewhere it is a warning.
 
+use cedar_policy::{Effect, Policy, PrincipalConstraint};
 use http::Method;
+use serde_json::Value;
 
+use crate::config::fault::Fault;
+
+use super::cedar::Rules;
 use super::pattern::Segment;
 use super::reader::Reader;
 use super::routes::{READING, Route, Subject};
 use super::table::Table;
-use super::written::WrittenRoute;
+use super::written::{WrittenResource, WrittenRoute, WrittenSource};
+
+/// Warns of resources of which only answers that passed through tell: what was there before the
+/// gateway, and what is changed behind its back, is known to nobody.
+pub(super) fn resources(written: &[WrittenResource], reader: &mut Reader<'_>) {
+    for resource in written {
+        let sources = resource.facts.as_deref().unwrap_or_default();
+        let learned = |source: &WrittenSource| matches!(source, WrittenSource::Learned);
+        if !sources.is_empty() && sources.iter().all(learned) {
+            let name = resource.name.get_ref();
+            reader.warn(
+                resource.name.span(),
+                format!("`learned` is the only source of facts of `{name}`"),
+                "what existed before the gateway stays closed; put a source that knows before it",
+            );
+        }
+    }
+}
+
+/// Warns of rules that permit without a condition, and of a set that permits nothing.
+pub(super) fn rules(rules: &Rules, faults: &mut Vec<Fault>) {
+    let mut permits = 0;
+    for policy in rules
+        .policies
+        .policies()
+        .filter(|policy| policy.effect() == Effect::Permit)
+    {
+        permits += 1;
+        let for_anyone = matches!(
+            policy.principal_constraint(),
+            PrincipalConstraint::Any | PrincipalConstraint::Is(_)
+        );
+        if for_anyone && !has_condition(policy) {
+            let name = policy.id();
+            let message =
+                format!("the rule `{name}` permits without a condition: to anyone of any company");
+            let fault = rules.fault_at(name.as_ref(), message);
+            faults.push(
+                fault
+                    .help("say when: `when { resource.company == principal.company }`")
+                    .warning(),
+            );
+        }
+    }
+    if permits == 0 {
+        faults.push(Fault::new("no rule permits anything: every request is refused").warning());
+    }
+}
+
+/// Whether a rule has a `when` or an `unless`.
+pub(super) fn has_condition(policy: &Policy) -> bool {
+    let json = policy.to_json().unwrap_or_default();
+    let conditions = json.get("conditions").and_then(Value::as_array);
+    conditions.is_some_and(|conditions| !conditions.is_empty())
+}
 
 /// Faults every suspicious route that gives no `reason`.
 pub(super) fn check(routes: &[(&WrittenRoute, Route)], table: &Table, reader: &mut Reader<'_>) {
@@ -122,6 +181,7 @@ fn slash(
 fn sample(segment: &Segment) -> String {
     match segment {
         Segment::Literal(text) => format!("/{text}"),
+        Segment::Shaped(shape) => format!("/{}\0{}", shape.before, shape.after),
         // No literal is called so.
         Segment::Name(_) | Segment::Any => "/\0".to_owned(),
     }

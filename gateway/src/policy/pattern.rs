@@ -25,10 +25,20 @@ pub(super) struct Pattern {
 pub(super) enum Segment {
     /// Exactly this text.
     Literal(Box<str>),
+    /// `{name}.json`: one segment that holds an identifier between fixed text.
+    Shaped(Box<Shape>),
     /// `{name}`: one segment that is an identifier.
     Name(Box<str>),
     /// `*`: one segment.
     Any,
+}
+
+/// Fixed text around an identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) before: Box<str>,
+    pub(super) name: Box<str>,
+    pub(super) after: Box<str>,
 }
 
 /// What is wrong with a pattern, and where in its text.
@@ -98,6 +108,7 @@ impl Pattern {
             .enumerate()
             .filter_map(|(at, segment)| match segment {
                 Segment::Name(name) => Some((at, &**name)),
+                Segment::Shaped(shape) => Some((at, &*shape.name)),
                 Segment::Literal(_) | Segment::Any => None,
             })
     }
@@ -127,6 +138,9 @@ impl Pattern {
             match segment {
                 Segment::Literal(text) => path.push_str(text),
                 Segment::Name(_) => path.push_str("{id}"),
+                Segment::Shaped(shape) => {
+                    path.push_str(&format!("{}{{id}}{}", shape.before, shape.after));
+                }
                 Segment::Any => return None,
             }
         }
@@ -147,7 +161,7 @@ impl Segment {
             };
         }
         if text.contains(['{', '}']) {
-            return Err("a pattern inside a segment is not built yet in this version".to_owned());
+            return Shape::parse(text).map(|shape| Self::Shaped(Box::new(shape)));
         }
         if text.contains('*') {
             return Err("`*` stands for a whole segment".to_owned());
@@ -159,18 +173,114 @@ impl Segment {
                 Err("a path has no empty segment".to_owned())
             };
         }
-        let line = format!("GET /{text}");
-        match Target::from_line(&line) {
-            Ok(target) if target.to_string() == line && target.query().is_none() => {
-                Ok(Self::Literal(text.into()))
-            }
-            Ok(target) if target.query().is_none() => Err(format!(
-                "this never matches: a target is judged in its one form, `{}`",
-                target.path().trim_start_matches('/')
-            )),
-            Ok(_) => Err("a query takes no part in matching".to_owned()),
-            Err(error) => Err(format!("this never matches: {error}")),
+        check_literal(text)?;
+        Ok(Self::Literal(text.into()))
+    }
+
+    /// Whether a path's segment is one of these.
+    pub(super) fn takes(&self, segment: &str) -> bool {
+        match self {
+            Self::Literal(text) => **text == *segment,
+            Self::Shaped(shape) => shape.takes(segment),
+            Self::Name(_) | Self::Any => !segment.is_empty(),
         }
+    }
+
+    /// How many bytes of fixed text stand before and behind an identifier.
+    pub(super) fn margins(&self) -> (usize, usize) {
+        match self {
+            Self::Shaped(shape) => (shape.before.len(), shape.after.len()),
+            Self::Literal(_) | Self::Name(_) | Self::Any => (0, 0),
+        }
+    }
+}
+
+impl Shape {
+    fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('{').and_then(|(before, rest)| {
+            let (name, after) = rest.split_once('}')?;
+            Some((before, name, after))
+        });
+        let (before, name, after) = parts
+            .filter(|(before, _, after)| ![before, after].iter().any(|t| t.contains(['{', '}'])))
+            .ok_or_else(|| format!("`{text}`: one `{{name}}` in a segment, and text around it"))?;
+        if !is_name(name) {
+            return Err(format!(
+                "`{name}` is no name: lower-case letters, digits and `_`"
+            ));
+        }
+        if [before, after].iter().any(|text| text.contains('*')) {
+            return Err("`*` stands for a whole segment".to_owned());
+        }
+        // In the place of the identifier a letter that no text around it makes another of.
+        check_literal(&format!("{before}x{after}"))?;
+        Ok(Self {
+            before: before.into(),
+            name: name.into(),
+            after: after.into(),
+        })
+    }
+
+    /// Whether a segment has this form, with at least one character for the identifier.
+    pub(super) fn takes(&self, segment: &str) -> bool {
+        segment.len() > self.before.len() + self.after.len()
+            && segment.starts_with(&*self.before)
+            && segment.ends_with(&*self.after)
+    }
+
+    /// Whether every segment of the other's form has this one.
+    fn includes(&self, other: &Self) -> bool {
+        other.before.starts_with(&*self.before) && other.after.ends_with(&*self.after)
+    }
+
+    /// Whether some segment has both forms.
+    fn meets(&self, other: &Self) -> bool {
+        let before = |a: &Self, b: &Self| a.before.starts_with(&*b.before);
+        let after = |a: &Self, b: &Self| a.after.ends_with(&*b.after);
+        (before(self, other) || before(other, self)) && (after(self, other) || after(other, self))
+    }
+
+    /// Orders forms: what has more fixed text comes first.
+    pub(super) fn rank(&self) -> (std::cmp::Reverse<usize>, &str, &str) {
+        let length = self.before.len() + self.after.len();
+        (std::cmp::Reverse(length), &self.before, &self.after)
+    }
+}
+
+/// Whether two patterns match the same request, and neither is the more specific: their first
+/// segments that differ are forms that overlap, and neither holds the other.
+pub(super) fn clash(a: &Pattern, b: &Pattern) -> bool {
+    let pairs = a.segments.iter().zip(&b.segments);
+    for (x, y) in pairs {
+        match (x, y) {
+            (Segment::Shaped(x), Segment::Shaped(y)) => {
+                if x.includes(y) && y.includes(x) {
+                    continue;
+                }
+                let ordered = x.includes(y) || y.includes(x);
+                return !ordered && x.meets(y) && a.overlaps(b);
+            }
+            (Segment::Literal(x), Segment::Literal(y)) if x == y => {}
+            (Segment::Name(_) | Segment::Any, Segment::Name(_) | Segment::Any) => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Faults text that no target's one form holds.
+fn check_literal(text: &str) -> Result<(), String> {
+    let line = format!("GET /{text}");
+    match Target::from_line(&line) {
+        Ok(target) if target.query().is_some() => {
+            Err("a query takes no part in matching".to_owned())
+        }
+        Ok(target) if target.to_string() == line => Ok(()),
+        Ok(target) => Err(format!(
+            "this never matches: a target is judged in its one form, `{}`",
+            target.path().trim_start_matches('/')
+        )),
+        Err(error) => Err(format!("this never matches: {error}")),
     }
 }
 
@@ -203,7 +313,8 @@ fn paths_meet(a: (&[Segment], bool), b: (&[Segment], bool)) -> bool {
 fn segments_meet(x: &Segment, y: &Segment) -> bool {
     match (x, y) {
         (Segment::Literal(x), Segment::Literal(y)) => x == y,
-        (Segment::Literal(text), _) | (_, Segment::Literal(text)) => !text.is_empty(),
+        (Segment::Shaped(x), Segment::Shaped(y)) => x.meets(y),
+        (Segment::Literal(text), other) | (other, Segment::Literal(text)) => other.takes(text),
         _ => true,
     }
 }
@@ -246,7 +357,11 @@ mod tests {
             ("GET /a//b", ""),
             ("GET /{Project}/b", "{Project}"),
             ("GET /{}/b", "{}"),
-            ("GET /{id}.json", "{id}.json"),
+            ("GET /{id}{x}", "{id}{x}"),
+            ("GET /{id}.json*", "{id}.json*"),
+            ("GET /a}{id}", "a}{id}"),
+            ("GET /{Id}.json", "{Id}.json"),
+            ("GET /{id}%2e", "{id}%2e"),
             ("GET /a/../b", ".."),
             ("GET /a%2fb", "a%2fb"),
             ("GET /%61", "%61"),
@@ -256,6 +371,24 @@ mod tests {
         ] {
             let error = Pattern::parse(text).unwrap_err();
             assert_eq!(&text[error.span.clone()], place, "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn forms_of_which_neither_holds_the_other_clash() {
+        for (a, b, expected) in [
+            ("GET /a{x}", "GET /{x}b", true),
+            ("GET /a{x}", "* /{x}b/**", true),
+            ("GET /a{x}", "POST /{x}b", false),
+            ("GET /a{x}", "GET /{x}", false),
+            ("GET /a{x}", "GET /ab{x}", false),
+            ("GET /a{x}", "GET /b{x}", false),
+            ("GET /a{x}/c", "GET /{x}b/d", false),
+            ("GET /c/a{x}", "GET /{y}/{x}b", false),
+        ] {
+            let (a, b) = (Pattern::parse(a).unwrap(), Pattern::parse(b).unwrap());
+            assert_eq!(clash(&a, &b), expected, "{a:?} {b:?}");
+            assert_eq!(clash(&b, &a), expected, "{b:?} {a:?}");
         }
     }
 
@@ -271,6 +404,11 @@ mod tests {
             ("GET /a/**", "GET /a", true),
             ("GET /a/*/c", "GET /a/b", false),
             ("GET /a/*/c", "GET /*/b/c", true),
+            ("GET /{x}.json", "GET /{y}.xml", false),
+            ("GET /{x}.json", "GET /a{y}", true),
+            ("GET /{x}.json", "GET /a.json", true),
+            ("GET /{x}.json", "GET /.json", false),
+            ("GET /{x}.json", "GET /{y}", true),
         ] {
             let (a, b) = (Pattern::parse(a).unwrap(), Pattern::parse(b).unwrap());
             assert_eq!(a.overlaps(&b), meet, "{a:?} {b:?}");

@@ -1,6 +1,7 @@
 //! Reads TOML as people write it: every fault is kept, with its place, and a key that nobody asks
 //! for is a fault.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -56,6 +57,17 @@ impl<'s> Reader<'s> {
     ) {
         self.faults
             .push(self.source.fault(span, message).help(help));
+    }
+
+    /// Keeps what refuses nothing, but may be meant otherwise.
+    pub(super) fn warn(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let fault = self.source.fault(span, message).help(help);
+        self.faults.push(fault.warning());
     }
 
     /// The document's text and name.
@@ -120,7 +132,7 @@ pub(super) struct Fields<'r, 's, 'i> {
     table: &'i DeTable<'i>,
     span: Range<usize>,
     what: String,
-    asked: Vec<&'static str>,
+    asked: Vec<Cow<'static, str>>,
 }
 
 impl<'s, 'i> Fields<'_, 's, 'i> {
@@ -136,7 +148,7 @@ impl<'s, 'i> Fields<'_, 's, 'i> {
 
     /// A field's value.
     pub(super) fn value(&mut self, key: &'static str) -> Option<&'i Value<'i>> {
-        self.asked.push(key);
+        self.asked.push(key.into());
         self.table.get(key)
     }
 
@@ -146,6 +158,11 @@ impl<'s, 'i> Fields<'_, 's, 'i> {
             .iter()
             .map(|(key, value)| (Spanned::new(key.span(), key.get_ref().to_string()), value))
             .collect()
+    }
+
+    /// Takes a key whose name is not ours as asked for.
+    pub(super) fn known(&mut self, key: &str) {
+        self.asked.push(key.to_owned().into());
     }
 
     /// A string.
@@ -233,32 +250,21 @@ impl<'s, 'i> Fields<'_, 's, 'i> {
         size
     }
 
-    /// Keys of the design that this version does not know yet.
-    pub(super) fn later(&mut self, keys: &[&'static str]) {
-        for &key in keys {
-            self.asked.push(key);
-            if let Some((key, _)) = self.table.get_key_value(key) {
-                let message = format!("`{}` is not built yet in this version", key.get_ref());
-                self.reader.fault(key.span(), message);
-            }
-        }
-    }
-
     /// Faults every key that nobody asked for.
     pub(super) fn finish(self) {
         for (key, _) in self.table {
             let name: &str = key.get_ref();
-            if self.asked.contains(&name) {
+            if self.asked.iter().any(|asked| asked == name) {
                 continue;
             }
             let message = format!("{} has no key `{name}`", self.what);
             let fault = self.reader.source.fault(key.span(), message);
-            self.reader
-                .faults
-                .push(match nearest(name, self.asked.iter().copied()) {
+            self.reader.faults.push(
+                match nearest(name, self.asked.iter().map(|asked| &**asked)) {
                     Some(known) => fault.help(format!("did you mean `{known}`?")),
                     None => fault,
-                });
+                },
+            );
         }
     }
 }

@@ -5,26 +5,33 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::config::UpstreamNames;
+
 use super::cedar::{Action, Rules};
 use super::lint;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Segment};
 use super::reader::{Reader, Text, nearest};
+use super::reading::{Namespaces, Reads};
 use super::resource::{Resource, Resources, upstream};
 use super::routes::{Capture, Copies, Learn, MAX_IDENTIFIERS, Place, Route, Subject};
 use super::table::{Misplaced, Table};
 use super::template::{PathTemplate, Pointer};
 use super::written::{WrittenCopy, WrittenLearn, WrittenRoute, WrittenSubject};
 
+mod places;
+
 /// Resolves every `[[route]]`; what has a fault is left out.
 pub(super) fn routes(
     written: &[WrittenRoute],
+    namespaces: &Namespaces,
     resources: &Resources,
     rules: Option<&Rules>,
-    upstreams: &[&str],
+    upstreams: &[UpstreamNames<'_>],
     reader: &mut Reader<'_>,
 ) -> (Vec<Arc<Route>>, Table) {
     let mut resolver = Resolver {
         resources,
+        namespaces,
         rules,
         upstreams,
         reader,
@@ -54,10 +61,24 @@ pub(super) fn routes(
     (routes, table)
 }
 
+/// Namespaces by prefix.
+pub(super) fn namespaces(written: &[(Text, Text)]) -> Namespaces {
+    written
+        .iter()
+        .map(|(prefix, space)| {
+            (
+                prefix.get_ref().as_str().into(),
+                space.get_ref().as_str().into(),
+            )
+        })
+        .collect()
+}
+
 struct Resolver<'w, 'r, 's> {
     resources: &'w Resources,
+    namespaces: &'w Namespaces,
     rules: Option<&'w Rules>,
-    upstreams: &'w [&'w str],
+    upstreams: &'w [UpstreamNames<'w>],
     reader: &'r mut Reader<'s>,
     /// Which type is copied in which line.
     copies: BTreeMap<usize, usize>,
@@ -77,11 +98,22 @@ impl Resolver<'_, '_, '_> {
             }
         };
         let upstream = upstream(written.upstream.as_ref(), self.upstreams, self.reader);
+        let identity = self.identity(written);
         let hosts = self.hosts(&written.hosts);
-        let subject = self.subject(written, &pattern);
+        let reads = self.reads(written);
+        let query = match &written.query {
+            Some(query) => self.query(query, written.public).map(Some),
+            None => Some(None),
+        };
+        let subject = self.subject(written, &pattern, reads.as_ref());
         let visible_by = self.visible_by(written);
         let copy = written.copy.as_ref().map(|copy| self.copy(copy, &pattern));
-        let learn = written.learn.as_ref().map(|learn| self.learn(learn));
+        let learn: Vec<_> = written
+            .learn
+            .iter()
+            .map(|learn| self.learn(learn))
+            .collect();
+        let creates = self.creates(written, subject.as_ref());
         if written.websocket && pattern.method != Some(Method::GET) {
             let message = "a WebSocket opens with `GET` (RFC 6455, section 4.1)";
             self.reader.fault(matches.span(), message);
@@ -92,28 +124,75 @@ impl Resolver<'_, '_, '_> {
         };
         Some(Route {
             label: matches.get_ref().as_str().into(),
+            source: self.reader.source().clone(),
+            span: matches.span(),
+            line: self.reader.source().position(matches.span().start).0,
             action: action.into(),
             upstream,
+            identity,
             body_limit: written.body_limit,
             upgrades: written.websocket,
             pattern,
             hosts,
             subject: subject?,
+            reads: reads?,
+            query: query?,
             visible_by,
             copy: copy.flatten(),
-            learn: learn.flatten(),
+            learn: learn.into_iter().flatten().collect(),
+            creates,
         })
     }
 
-    fn subject(&mut self, written: &WrittenRoute, pattern: &Pattern) -> Option<Subject> {
+    /// The identity that the route's upstream is sent, if the route names one.
+    fn identity(&mut self, written: &WrittenRoute) -> Option<Arc<str>> {
+        let at = written.identity.as_ref()?;
+        let name = at.get_ref().as_str();
+        let named = written
+            .upstream
+            .as_ref()
+            .map(|text| text.get_ref().as_str());
+        let upstream = match named {
+            None => self.upstreams.first(),
+            // One that there is not was told where it stands.
+            Some(named) => Some(self.upstreams.iter().find(|one| one.name == named)?),
+        };
+        let (known, of) = upstream.map_or((&[][..], ""), |one| (&one.identities[..], one.name));
+        if written.public {
+            let message = "a public route names nobody: leave `identity` out";
+            self.reader.fault(at.span(), message);
+        }
+        if known.contains(&name) {
+            return Some(name.into());
+        }
+        let message = format!("the upstream `{of}` has no identity `{name}`");
+        let help = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "declare it with [[upstream.identity]] in the configuration".to_owned(),
+        };
+        self.reader.fault_with_help(at.span(), message, help);
+        None
+    }
+
+    fn subject(
+        &mut self,
+        written: &WrittenRoute,
+        pattern: &Pattern,
+        reads: Option<&Reads>,
+    ) -> Option<Subject> {
         if written.public {
             if let Some(action) = &written.action {
                 let message = "a public route is not judged: leave `action` out";
                 self.reader.fault(action.span(), message);
             }
-            if let WrittenSubject::Company(span) = &written.subject {
+            let named = match &written.subject {
+                WrittenSubject::Company(span) => Some(span.clone()),
+                WrittenSubject::Places(places) => places.first().map(|p| p.resource.span()),
+                WrittenSubject::Path | WrittenSubject::Faulty => None,
+            };
+            if let Some(span) = named {
                 let message = "a public route is not judged: leave `resource` out";
-                self.reader.fault(span.clone(), message);
+                self.reader.fault(span, message);
             }
             return Some(Subject::Public);
         }
@@ -148,10 +227,12 @@ impl Resolver<'_, '_, '_> {
                 );
                 None
             }
-            WrittenSubject::Path => {
+            WrittenSubject::Path | WrittenSubject::Places(_) => {
                 let captures = captures?;
-                for capture in &captures {
-                    self.applies(written, action?, Some(&capture.resource));
+                let elsewhere = reads?.named.iter().map(|named| &named.resource);
+                let in_path = captures.iter().map(|capture| &capture.resource);
+                for resource in in_path.chain(elsewhere) {
+                    self.applies(written, action?, Some(resource));
                 }
                 Some(Subject::Named(action?, captures))
             }
@@ -166,6 +247,11 @@ impl Resolver<'_, '_, '_> {
             match self.resources.get(name) {
                 Some(Some(resource)) => captures.push(Capture {
                     segment,
+                    margins: pattern
+                        .segments
+                        .get(segment)
+                        .map(Segment::margins)
+                        .unwrap_or_default(),
                     resource: Arc::clone(resource),
                 }),
                 // A declared one that is faulty was told where it stands.
@@ -207,16 +293,23 @@ impl Resolver<'_, '_, '_> {
 
     /// Faults an action that the schema does not let apply to what is judged.
     fn applies(&mut self, written: &WrittenRoute, action: Action, resource: Option<&Resource>) {
-        let judged = resource.map(Resource::judged);
         let Some(rules) = self.rules else { return };
-        if rules.applies(action, judged.map(|resource| resource.kind)) {
-            return;
-        }
         let span = written.action.as_ref().map(Text::span).unwrap_or_default();
-        let entity = judged.map_or("Company", |resource| &resource.entity);
         let name = rules.action_name(action);
-        let message = format!("the schema does not let a `User` do `{name}` to a `{entity}`");
-        self.reader.fault(span, message);
+        let judged: Vec<_> = match resource {
+            Some(resource) => resource.judged().iter().map(|kind| Some(*kind)).collect(),
+            None => vec![None],
+        };
+        for kind in judged {
+            if rules.applies(action, kind) {
+                continue;
+            }
+            let mut resources = self.resources.values().flatten();
+            let entity = resources.find(|resource| Some(resource.kind) == kind);
+            let entity = entity.map_or("Company", |resource| &resource.entity);
+            let message = format!("the schema does not let a `User` do `{name}` to a `{entity}`");
+            self.reader.fault(span.clone(), message);
+        }
     }
 
     fn visible_by(&mut self, written: &WrittenRoute) -> Option<Action> {

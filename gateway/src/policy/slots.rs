@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-use super::resource::Resource;
-
 /// How many slots drops are noted in.
 const SLOTS: usize = 4096;
 
@@ -47,6 +45,31 @@ pub(super) struct Begun {
     at: Timestamp,
 }
 
+impl Begun {
+    /// The moment.
+    pub(super) const fn moment(self) -> Timestamp {
+        self.at
+    }
+
+    /// Before every drop.
+    pub(super) const fn at(now: Timestamp) -> Self {
+        Self { epoch: 0, at: now }
+    }
+
+    /// The older of both.
+    pub(super) fn older(self, other: Self) -> Self {
+        Self {
+            epoch: self.epoch.min(other.epoch),
+            at: self.at.min(other.at),
+        }
+    }
+
+    /// Whether this began no earlier than another.
+    pub(super) fn is_since(self, other: Self) -> bool {
+        self.epoch >= other.epoch && self.at >= other.at
+    }
+}
+
 impl Slots {
     pub(super) fn new() -> Self {
         Self {
@@ -64,32 +87,40 @@ impl Slots {
         }
     }
 
+    /// The same, later than every look-up that began before.
+    pub(super) fn begin_anew(&self, now: Timestamp) -> Begun {
+        Begun {
+            epoch: self.epoch.fetch_add(1, Ordering::SeqCst) + 1,
+            at: now,
+        }
+    }
+
     /// Stops believing what is known of a resource, and of what lies in it, now and from
     /// look-ups under way.
-    pub(super) fn drop_facts(&self, resource: &Resource, id: &str) {
-        if let Some(slot) = self.slot(resource, id) {
+    pub(super) fn drop_facts(&self, name: &str, id: &str) {
+        if let Some(slot) = self.slot(name, id) {
             self.note(slot);
         }
     }
 
     /// Whether a resource was not dropped since a look-up of it began.
-    pub(super) fn stands(&self, begun: Begun, resource: &Resource, id: &str) -> bool {
-        self.slot(resource, id)
+    pub(super) fn stands(&self, begun: Begun, name: &str, id: &str) -> bool {
+        self.slot(name, id)
             .is_some_and(|slot| begun.epoch >= slot.epoch.load(Ordering::SeqCst))
     }
 
     /// Whether no change of a resource was under way since a look-up of it began: else what it
     /// found is not kept. One that ended meanwhile has dropped it, which [`Slots::stands`] tells.
-    pub(super) fn is_settled(&self, begun: Begun, resource: &Resource, id: &str) -> bool {
-        self.slot(resource, id).is_some_and(|slot| {
+    pub(super) fn is_settled(&self, begun: Begun, name: &str, id: &str) -> bool {
+        self.slot(name, id).is_some_and(|slot| {
             slot.changes.load(Ordering::SeqCst) == 0
                 && begun.at.as_millis() >= slot.until.load(Ordering::SeqCst)
         })
     }
 
     /// A change is forwarded.
-    pub(super) fn change(&self, resource: &Resource, id: &str) {
-        if let Some(slot) = self.slot(resource, id) {
+    pub(super) fn change(&self, name: &str, id: &str) {
+        if let Some(slot) = self.slot(name, id) {
             // In this order: who reads the new epoch finds the slot unsettled.
             slot.changes.fetch_add(1, Ordering::SeqCst);
             self.note(slot);
@@ -97,8 +128,8 @@ impl Slots {
     }
 
     /// A change is over: its answer came, or nobody waited for it after `early`.
-    pub(super) fn settle(&self, resource: &Resource, id: &str, early: Option<Timestamp>) {
-        if let Some(slot) = self.slot(resource, id) {
+    pub(super) fn settle(&self, name: &str, id: &str, early: Option<Timestamp>) {
+        if let Some(slot) = self.slot(name, id) {
             if let Some(now) = early {
                 let until = now.plus(GRACE).as_millis();
                 slot.until.fetch_max(until, Ordering::SeqCst);
@@ -114,10 +145,10 @@ impl Slots {
         slot.epoch.fetch_max(epoch, Ordering::SeqCst);
     }
 
-    fn slot(&self, resource: &Resource, id: &str) -> Option<&Slot> {
+    fn slot(&self, name: &str, id: &str) -> Option<&Slot> {
         // By name, not number: a drop must be seen by every policy set in force meanwhile.
         let mut hasher = self.hasher.build_hasher();
-        resource.name.hash(&mut hasher);
+        name.hash(&mut hasher);
         id.hash(&mut hasher);
         let slots = self.slots.len() as u64;
         let place = usize::try_from(hasher.finish() % slots).ok()?;

@@ -1,12 +1,12 @@
 //! The route table: a trie of segments, so that a thousand routes cost as much as ten.
 //!
-//! The walk tries a literal first, then one segment of any kind, then `**`, so the first route it
+//! The walk tries a literal first, then fixed text around a name, then one segment of any kind, then `**`, so the first route it
 //! finds for a method and host is the most specific one. Each node is visited at most once per
 //! request, and nothing is allocated.
 
 use http::Method;
 
-use super::pattern::{Pattern, Segment};
+use super::pattern::{Pattern, Segment, Shape, clash};
 
 /// Routes by path. Routes go by their number in the list that the table was built from.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Table {
 struct Node {
     /// Sorted by text.
     literals: Vec<(Box<str>, Node)>,
+    /// Those with the most fixed text first.
+    shaped: Vec<(Shape, Node)>,
     any: Option<Box<Node>>,
     /// Routes that end here, most specific method first.
     here: Vec<Leaf>,
@@ -66,7 +68,13 @@ impl Table {
     ) -> (Self, Vec<Misplaced>) {
         let mut table = Self::default();
         let mut misplaced = Vec::new();
-        for (route, (pattern, hosts)) in routes.into_iter().enumerate() {
+        let routes: Vec<_> = routes.into_iter().collect();
+        for (route, (pattern, hosts)) in routes.iter().enumerate() {
+            let twin = routes
+                .iter()
+                .take(route)
+                .position(|(other, others)| clash(pattern, other) && hosts_meet(hosts, others));
+            misplaced.extend(twin.map(|of| Misplaced::Twin { of, route }));
             let leaf = Leaf {
                 method: pattern.method.clone(),
                 hosts: hosts.to_vec(),
@@ -99,6 +107,10 @@ impl Node {
         self.literal(segment)
             .and_then(|node| node.find(after, ask))
             .or_else(|| {
+                let mut shaped = self.shaped.iter().filter(|(shape, _)| shape.takes(segment));
+                shaped.find_map(|(_, node)| node.find(after, ask))
+            })
+            .or_else(|| {
                 let any = self.any.as_ref().filter(|_| !segment.is_empty())?;
                 any.find(after, ask)
             })
@@ -124,6 +136,17 @@ impl Node {
                     }
                 };
                 let (_, node) = self.literals.get_mut(at)?;
+                node.insert(after, rest, leaf)
+            }
+            Some((Segment::Shaped(shape), after)) => {
+                let at = self
+                    .shaped
+                    .binary_search_by(|(other, _)| other.rank().cmp(&shape.rank()));
+                let at = at.unwrap_or_else(|at| {
+                    self.shaped.insert(at, ((**shape).clone(), Self::default()));
+                    at
+                });
+                let (_, node) = self.shaped.get_mut(at)?;
                 node.insert(after, rest, leaf)
             }
             Some((Segment::Name(_) | Segment::Any, after)) => {
@@ -161,6 +184,9 @@ impl Node {
         for (_, node) in &self.literals {
             node.find_shadowed(misplaced);
         }
+        for (_, node) in &self.shaped {
+            node.find_shadowed(misplaced);
+        }
         if let Some(node) = &self.any {
             node.find_shadowed(misplaced);
         }
@@ -179,11 +205,11 @@ impl Node {
 impl Leaf {
     /// Whether no rule of precedence tells the two apart.
     fn is_twin(&self, other: &Self) -> bool {
-        let hosts_meet = match (self.hosts.as_slice(), other.hosts.as_slice()) {
+        let meet = match (self.hosts.as_slice(), other.hosts.as_slice()) {
             ([], []) => true,
             (a, b) => a.iter().any(|host| b.contains(host)),
         };
-        self.method == other.method && hosts_meet
+        self.method == other.method && meet
     }
 
     /// Orders the routes of one path: `HEAD` before the `GET` that covers it, a method before
@@ -218,6 +244,11 @@ impl Leaf {
             || (!other.hosts.is_empty() && other.hosts.iter().all(|h| self.hosts.contains(h)));
         method && hosts
     }
+}
+
+/// Whether some host is both's.
+fn hosts_meet(a: &[Box<str>], b: &[Box<str>]) -> bool {
+    a.is_empty() || b.is_empty() || a.iter().any(|host| b.contains(host))
 }
 
 fn best(leaves: &[Leaf], ask: &Ask<'_>) -> Option<usize> {
@@ -325,6 +356,10 @@ mod tests {
             (["GET /a/**", "GET /a"], false),
             (["GET /a/*", "* /a/*"], false),
             (["GET /a/{x}/b", "GET /a/c/b"], false),
+            (["GET /{x}.json", "GET /{y}.json"], true),
+            (["GET /{x}.json", "GET /a{y}"], true),
+            (["GET /{x}.json", "GET /{y}"], false),
+            (["GET /{x}.json", "GET /{y}.min.json"], false),
         ] {
             let expected = [Misplaced::Twin { of: 0, route: 1 }];
             let (_, _, misplaced) = table(&matches);
@@ -394,8 +429,11 @@ mod tests {
         let mut by_segment = Vec::new();
         for (part, segment) in parts.iter().zip(&pattern.segments) {
             by_segment.push(match segment {
-                Segment::Literal(text) if **text == **part => 4,
-                Segment::Literal(_) => return None,
+                Segment::Literal(text) if **text == **part => 100,
+                Segment::Shaped(shape) if shape.takes(part) => {
+                    10 + u8::try_from(shape.before.len()).unwrap()
+                }
+                Segment::Literal(_) | Segment::Shaped(_) => return None,
                 _ if part.is_empty() => return None,
                 _ => 3,
             });
@@ -405,12 +443,12 @@ mod tests {
     }
 
     fn words() -> impl Strategy<Value = String> {
-        prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned)
+        prop::sample::select(vec!["a", "b", "c", "ab", "abc"]).prop_map(str::to_owned)
     }
 
     fn patterns() -> impl Strategy<Value = String> {
-        let segment =
-            prop_oneof![3 => words(), 1 => Just("*".to_owned()), 2 => Just("{x}".to_owned())];
+        let segment = prop_oneof![3 => words(), 1 => Just("*".to_owned()), 2 => Just("{x}".to_owned()),
+            1 => Just("a{x}".to_owned()), 1 => Just("ab{x}".to_owned())];
         let method = prop::sample::select(vec!["*", "GET", "HEAD", "POST"]);
         let end = prop::sample::select(vec!["", "", "/", "/**"]);
         (method, prop::collection::vec(segment, 0..4), end).prop_map(|(method, segments, end)| {

@@ -1,7 +1,8 @@
-//! Paths with an identifier in them, JSON pointers, and the places they are read from.
+//! Paths with an identifier in them.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde_json::Value;
+
+pub(super) use super::pointer::{Pointed, Pointer};
 
 /// What stands as itself in a path segment (RFC 3986, section 2.3, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -60,72 +61,8 @@ impl PathTemplate {
     }
 }
 
-/// A JSON pointer (RFC 6901).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pointer(Box<str>);
-
-/// What stands at a pointer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pointed {
-    /// An identifier in its one spelling: the number 7 and the text `7` are the same.
-    Identifier(String),
-    /// `null`.
-    Null,
-    /// Nothing.
-    Missing,
-    /// Something that is no identifier.
-    Other,
-}
-
-impl Pointer {
-    /// Reads a pointer.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if !text.starts_with('/') {
-            return Err(format!("`{text}` is no JSON pointer: it begins with `/`"));
-        }
-        let escapes = text.split('~').skip(1);
-        if escapes
-            .into_iter()
-            .any(|after| !after.starts_with(['0', '1']))
-        {
-            return Err(format!(
-                "`{text}` is no JSON pointer: `~` is written `~0`, and `/` in a name `~1`"
-            ));
-        }
-        if text
-            .split('/')
-            .any(|step| step == "*" || step.contains('['))
-        {
-            return Err(format!(
-                "`{text}`: `*` and filters in a pointer are not built yet in this version"
-            ));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// What stands there.
-    pub(super) fn read(&self, document: &Value) -> Pointed {
-        match document.pointer(&self.0) {
-            None => Pointed::Missing,
-            Some(Value::Null) => Pointed::Null,
-            Some(Value::String(text)) => Pointed::Identifier(text.clone()),
-            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-                Pointed::Identifier(number.to_string())
-            }
-            Some(_) => Pointed::Other,
-        }
-    }
-
-    /// The pointer as written.
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -156,26 +93,6 @@ mod tests {
             "/{id} x",
         ] {
             assert!(PathTemplate::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn numbers_and_texts_are_one_identifier() {
-        let document = json!({"a/b": {"m~n": [7, "7", null, 7.5, {}]}});
-        let read = |place: usize| {
-            Pointer::parse(&format!("/a~1b/m~0n/{place}"))
-                .unwrap()
-                .read(&document)
-        };
-        let seven = || Pointed::Identifier("7".to_owned());
-        assert_eq!(read(0), seven());
-        assert_eq!(read(1), seven());
-        assert_eq!(read(2), Pointed::Null);
-        assert_eq!(read(3), Pointed::Other);
-        assert_eq!(read(4), Pointed::Other);
-        assert_eq!(read(5), Pointed::Missing);
-        for text in ["", "a", "/a~", "/a~2", "/a/*/id", "/a[name=x]"] {
-            assert!(Pointer::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -116,6 +116,11 @@ impl Directory for Suspensions {
         Ok(found.map(|person| self.judged(person)))
     }
 
+    async fn by_login(&self, login: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        let found = self.directory.by_login(login).await?;
+        Ok(found.map(|person| self.judged(person)))
+    }
+
     /// Both parts only rise, so that their sum is new whenever either is.
     fn generation(&self) -> u64 {
         let changes = self.changes.load(Ordering::Acquire);

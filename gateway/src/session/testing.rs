@@ -17,9 +17,9 @@ use crate::metrics::Metrics;
 use crate::principal::{Company, EmailAddress, Principal, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
+    Store, StoreError, StoreResult, Whose,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -158,6 +158,10 @@ impl Directory for People {
         let found = self.people.lock().unwrap().get(id).cloned();
         Gate::wait(&self.gate).await;
         Ok(found)
+    }
+
+    async fn by_login(&self, _: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        unreachable!("a session knows its user by identifier")
     }
 
     fn generation(&self) -> u64 {
@@ -369,6 +373,10 @@ impl Store for Memory {
     }
 
     async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        unreachable!("not a session's")
+    }
+
+    async fn drafts(&self, _: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
         unreachable!("not a session's")
     }
 

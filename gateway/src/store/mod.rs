@@ -109,6 +109,10 @@ pub trait Store: Send + Sync + fmt::Debug {
         ours: &[Charge],
     ) -> StoreResult<Charging>;
 
+    /// What was drawn on a budget: moments, oldest first, with how many drafts each counts. What is
+    /// older than its windows may still be among it.
+    async fn drafts(&self, key: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>>;
+
     // Shield.
 
     /// Uses up the link that a live challenge waits for, and gives the challenge its first code.

@@ -1,21 +1,15 @@
 //! `[directory]`: a file, or a query over the application's own users table.
 
-use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use tokio_postgres::config::{Config as Connection, Host, SslMode};
-
-use super::super::secret_ref::SecretRef;
 use super::super::values::nearest;
 use super::super::written::{self, At, Hidden};
 use super::super::{Directory, Postgres};
 use super::Resolver;
+use super::database::Database;
 
 const KINDS: [&str; 2] = ["file", "postgres"];
-
-/// Where platforms such as Heroku put a database's URL.
-const PLATFORM_URL: &str = "DATABASE_URL";
 
 impl Resolver<'_> {
     pub(super) fn directory(&mut self, written: Option<&written::Directory>) -> Directory {
@@ -88,29 +82,16 @@ impl Resolver<'_> {
     fn postgres(&mut self, written: &written::Directory) -> Postgres {
         let kind = written.kind.as_ref().map_or(0..0, At::span);
         let second = Duration::from_secs(1);
-        let patience = Duration::from_millis(50)..=second * 30;
-        let connect_timeout = self.duration(
-            "directory.connect_timeout",
-            written.connect_timeout.as_ref(),
-            patience.clone(),
-            second * 2,
-        );
-        let ca = written.ca.as_ref().map(|at| {
-            let path = self.path("directory.ca", Some(at), "");
-            if !(self.around.is_file)(&path) {
-                let message = format!("there is no file `{}`", path.display());
-                self.fault(at.span(), message, ROOTS);
-            }
-            path
-        });
-        let mut connection = self.connection(written, kind.clone(), ca.is_some());
-        connection.connect_timeout(connect_timeout);
-        if connection.get_application_name().is_none() {
-            connection.application_name("portvakt");
-        }
+        let database = Database {
+            table: "directory",
+            url: written.url.as_ref(),
+            ca: written.ca.as_ref(),
+            connections: written.connections.as_ref(),
+            connect_timeout: written.connect_timeout.as_ref(),
+            query_timeout: written.query_timeout.as_ref(),
+        };
         Postgres {
-            connection,
-            ca,
+            database: self.database(&database, kind.clone()),
             query: self.query(written.query.as_ref(), kind),
             max_age: self.duration(
                 "directory.max_age",
@@ -118,62 +99,6 @@ impl Resolver<'_> {
                 second..=second * 60,
                 second * 10,
             ),
-            connections: self.count(
-                "directory.connections",
-                written.connections.as_ref(),
-                1..=64,
-                4,
-            ),
-            connect_timeout,
-            query_timeout: self.duration(
-                "directory.query_timeout",
-                written.query_timeout.as_ref(),
-                patience,
-                second * 2,
-            ),
-        }
-    }
-
-    /// The server, the database and how to log in to it; no message shows the URL.
-    fn connection(
-        &mut self,
-        written: &written::Directory,
-        kind: Range<usize>,
-        has_roots: bool,
-    ) -> Connection {
-        let nowhere = Connection::new();
-        let (reference, span) = match &written.url {
-            Some(at) => match SecretRef::parse(at.expose()) {
-                Ok(reference) => (reference, at.span()),
-                Err(literal) => {
-                    self.fault(
-                        at.span(),
-                        format!("`directory.url`: {literal}"),
-                        "a database's URL holds its password: `env:DATABASE_URL`, or `file:PATH`",
-                    );
-                    return nowhere;
-                }
-            },
-            None if self.taken.contains("directory.url") => return nowhere,
-            None => (SecretRef::Env(PLATFORM_URL.to_owned()), kind),
-        };
-        let url = match reference.read(self.around.env) {
-            Ok(url) => url,
-            Err(error) => {
-                self.fault(
-                    span,
-                    format!("`directory.url`: {error}"),
-                    "`url` names where the database's URL is; without it, that is `env:DATABASE_URL`",
-                );
-                return nowhere;
-            }
-        };
-        match read_url(url.expose_text().unwrap_or_default(), has_roots) {
-            Ok(connection) => connection,
-            Err((message, help)) => {
-                self.fault(span, format!("`directory.url`: {message}"), help);
-                nowhere
-            }
         }
     }
 
@@ -210,97 +135,6 @@ impl Resolver<'_> {
 const COLUMNS: &str = "a query that yields `id`, `email`, `phone`, `name`, `company` and \
                        `company_name` of every user, and perhaps `login`, `roles` and `suspended`";
 
-const ROOTS: &str = "a PEM file of the certificates that vouch for the server: your provider's, \
-                     or the system's, such as `/etc/ssl/certs/ca-certificates.crt`";
-
 fn place<T>(written: &Option<At<T>>) -> Option<Range<usize>> {
     written.as_ref().map(At::span)
-}
-
-/// Reads a URL. Whoever can be reached over a network is spoken to over TLS only, and then the
-/// server must prove who it is, whatever weaker `sslmode` of libpq was written.
-fn read_url(url: &str, has_roots: bool) -> Result<Connection, (String, &'static str)> {
-    const FORM: &str = "such as `postgres://user:password@host:5432/database`";
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(("it does not begin with `postgres://`".to_owned(), FORM));
-    }
-    let (url, mode) = take_ssl_mode(url);
-    let mut connection: Connection = url.parse().map_err(|error| (whole(&error), FORM))?;
-    if connection.get_hosts().is_empty() && connection.get_hostaddrs().is_empty() {
-        return Err(("it names no host".to_owned(), FORM));
-    }
-    let local = is_local(&connection);
-    let encrypted = match mode.as_deref() {
-        Some("require" | "verify-ca" | "verify-full") => true,
-        None => !local,
-        Some("disable" | "allow" | "prefer") if local => false,
-        Some("disable" | "allow" | "prefer") => {
-            return Err((
-                "its `sslmode` lets passwords and people's data cross the network unencrypted"
-                    .to_owned(),
-                "leave `sslmode` out, or write `sslmode=verify-full`: only a database on this machine may do without TLS",
-            ));
-        }
-        Some(_) => {
-            return Err((
-                "its `sslmode` is unknown".to_owned(),
-                "`verify-full`, or `disable` for a database on this machine",
-            ));
-        }
-    };
-    if encrypted && !has_roots {
-        return Err((
-            "its server is spoken to over TLS, and `directory.ca` does not say whose certificates are believed".to_owned(),
-            ROOTS,
-        ));
-    }
-    connection.ssl_mode(if encrypted {
-        SslMode::Require
-    } else {
-        SslMode::Disable
-    });
-    Ok(connection)
-}
-
-/// `sslmode` has more values in libpq than its reader here knows, so it is read apart.
-fn take_ssl_mode(url: &str) -> (String, Option<String>) {
-    let Some((head, parameters)) = url.split_once('?') else {
-        return (url.to_owned(), None);
-    };
-    let mut mode = None;
-    let mut kept = Vec::new();
-    for parameter in parameters.split('&') {
-        match parameter.strip_prefix("sslmode=") {
-            Some(value) => mode = Some(value.to_owned()),
-            None => kept.push(parameter),
-        }
-    }
-    (format!("{head}?{}", kept.join("&")), mode)
-}
-
-/// Whether every way to the server stays on this machine.
-fn is_local(connection: &Connection) -> bool {
-    let named_here = |host: &Host| match host {
-        Host::Tcp(name) => {
-            name == "localhost"
-                || name
-                    .trim_matches(['[', ']'])
-                    .parse()
-                    .is_ok_and(|address: IpAddr| address.is_loopback())
-        }
-        Host::Unix(_) => true,
-    };
-    connection.get_hosts().iter().all(named_here)
-        && connection.get_hostaddrs().iter().all(IpAddr::is_loopback)
-}
-
-/// An error with its causes; those of a URL's reader name keys, never values.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }

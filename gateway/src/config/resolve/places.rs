@@ -2,12 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::secret_ref::SecretRef;
 use super::super::written::{self, At, Hidden, Written};
-use super::super::{Admin, Audit, Listener, Log, Policy, Store};
+use super::super::{Admin, Audit, Directory, Listener, Log, Policy, Store};
 use super::Resolver;
+use super::database::Database;
 use super::listeners::overlap;
+use crate::postgres::Settings;
 use crate::secret::MasterKey;
 
 impl Resolver<'_> {
@@ -57,19 +60,49 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn policy(&mut self, written: &written::Policy) -> Policy {
-        let require_proof = written.require_proof.as_ref();
-        if let Some(at) = require_proof.filter(|at| *at.get()) {
-            // Accepting it silently would promise what nobody keeps.
-            self.fault(
-                at.span(),
-                "`policy.require_proof` is `true`, but proofs are not built yet in this version",
-                "leave it out for now",
-            );
-        }
+    pub(super) fn policy(&mut self, written: &written::Policy, directory: &Directory) -> Policy {
+        // A bare name is looked for in `PATH`, and not beside the configuration.
+        let solver = written.solver.as_ref();
+        let bare = solver.map_or("cvc5", |at| at.get()).to_owned();
+        let solver = match solver.filter(|at| at.get().contains('/')) {
+            Some(at) => self.path("policy.solver", Some(at), ""),
+            None => PathBuf::from(bare),
+        };
         Policy {
             dir: self.path("policy.dir", written.dir.as_ref(), "policies"),
-            require_proof: require_proof.is_some_and(|at| *at.get()),
+            require_proof: written.require_proof.as_ref().is_some_and(|at| *at.get()),
+            solver,
+            prove_timeout: self.duration(
+                "policy.prove_timeout",
+                written.prove_timeout.as_ref(),
+                Duration::from_secs(1)..=Duration::from_secs(600),
+                Duration::from_secs(60),
+            ),
+            database: self.facts_database(written.postgres.as_ref(), directory),
+        }
+    }
+
+    /// Where facts are asked for: as written, or the directory's database, or the platform's.
+    fn facts_database(
+        &mut self,
+        written: Option<&At<written::PolicyDatabase>>,
+        directory: &Directory,
+    ) -> Option<Settings> {
+        if let Some(at) = written {
+            let written = at.get();
+            let database = Database {
+                table: "policy.postgres",
+                url: written.url.as_ref(),
+                ca: written.ca.as_ref(),
+                connections: written.connections.as_ref(),
+                connect_timeout: written.connect_timeout.as_ref(),
+                query_timeout: written.query_timeout.as_ref(),
+            };
+            return Some(self.database(&database, at.span()));
+        }
+        match directory {
+            Directory::Postgres(postgres) => Some(postgres.database.clone()),
+            Directory::File { .. } => self.platform_database(),
         }
     }
 

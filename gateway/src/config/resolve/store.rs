@@ -21,6 +21,13 @@ impl Resolver<'_> {
             None | Some("embedded") => self.embedded(written),
             Some("redis") => {
                 let span = kind.map(At::span).unwrap_or_default();
+                // The store is there and held to the contract; but sessions are kept in memory by
+                // each gateway, and nothing tells it yet that another one ended them.
+                self.fault(
+                    span.clone(),
+                    "`store.kind` is `redis`, which this version does not offer yet",
+                    "this version has `embedded`, for one gateway",
+                );
                 Store::Redis(self.redis(written, span))
             }
             Some(other) => {

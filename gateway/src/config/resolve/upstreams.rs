@@ -1,52 +1,27 @@
 //! `[[upstream]]`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::HeaderName;
-
-use super::super::secret_ref::{is_reference, names_a_secret};
-use super::super::template::{self, TemplateError};
 use super::super::values::host_and_port;
-use super::super::written::{self, At, Hidden};
-use super::super::{Endpoint, HeaderTemplate, TemplatePart, Upstream};
+use super::super::written::{self, At};
+use super::super::{Endpoint, MethodOverride, PublicUrl, Upstream};
 use super::Resolver;
 
-/// Headers that the gateway itself keeps right; a template for one would break it.
-const OUR_OWN: [&str; 21] = [
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-request-id",
-];
-
 impl Resolver<'_> {
-    pub(super) fn upstreams(&mut self, written: &[written::Upstream]) -> Vec<Upstream> {
+    pub(super) fn upstreams(
+        &mut self,
+        written: &[written::Upstream],
+        public: &PublicUrl,
+    ) -> Vec<Upstream> {
         let mut names = HashMap::new();
         let mut upstreams = Vec::new();
         for one in written {
             if let Some(at) = &one.name {
                 self.upstream_name(at, &mut names);
             }
-            upstreams.push(self.upstream(one));
+            upstreams.push(self.upstream(one, public));
         }
         upstreams
     }
@@ -61,8 +36,7 @@ impl Resolver<'_> {
                 "routes and assertions tell upstreams apart by name",
             );
         }
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if name.is_empty() || !name.bytes().all(fits) {
+        if !is_name(name) {
             self.fault(
                 at.span(),
                 format!("`upstream.name` is `{name}`, which is no name"),
@@ -71,21 +45,31 @@ impl Resolver<'_> {
         }
     }
 
-    fn upstream(&mut self, written: &written::Upstream) -> Upstream {
+    fn upstream(&mut self, written: &written::Upstream, public: &PublicUrl) -> Upstream {
         let second = Duration::from_secs(1);
         let patience = Duration::from_millis(10)..=second * 3600;
+        let endpoints = self.endpoints(written.addresses.as_ref());
+        let host = match &written.host {
+            Some(at) => self.host_to_send(at, &endpoints),
+            None => None,
+        };
         Upstream {
             name: written
                 .name
                 .as_ref()
                 .map_or_else(String::new, |at| at.get().clone()),
-            endpoints: self.endpoints(written.addresses.as_ref()),
-            host: written.host.as_ref().map(|at| self.host_to_send(at)),
-            headers: match &written.headers {
-                Some(headers) => self.headers(headers),
-                None => default_headers(),
-            },
+            headers: self.own_identity(written),
+            identities: self.identities(written.identity.as_deref().unwrap_or_default()),
+            strip_query: self.strip_query(written.strip_query.as_ref()),
+            cookies: self.cookies(written.cookies.as_ref()),
+            cookies_readable: self.cookies_readable(written.cookies_readable.as_ref()),
+            cookie_path: self.cookie_path(written.cookie_path.as_ref()),
+            cookie_domain: self.cookie_domain(written.cookie_domain.as_ref(), public),
+            known_as: self.known_as(written.known_as.as_ref(), &endpoints, host.as_deref()),
+            endpoints,
+            host,
             merge_slashes: written.merge_slashes.as_ref().is_some_and(|at| *at.get()),
+            method_override: self.method_override(written.method_override.as_ref()),
             connect_timeout: self.duration(
                 "upstream.connect_timeout",
                 written.connect_timeout.as_ref(),
@@ -117,6 +101,23 @@ impl Resolver<'_> {
                 1024,
             ),
         }
+    }
+
+    fn method_override(&mut self, written: Option<&At<Vec<At<String>>>>) -> MethodOverride {
+        let mut places = MethodOverride::default();
+        for at in written.into_iter().flat_map(At::get) {
+            match at.get().as_str() {
+                "query" => places.query = true,
+                "form" => places.form = true,
+                "multipart" => places.multipart = true,
+                other => self.fault(
+                    at.span(),
+                    format!("`upstream.method_override` has `{other}`, which is no place"),
+                    "`query`, `form` or `multipart`",
+                ),
+            }
+        }
+        places
     }
 
     fn endpoints(&mut self, written: Option<&At<Vec<At<String>>>>) -> Vec<Endpoint> {
@@ -154,7 +155,13 @@ impl Resolver<'_> {
         endpoints
     }
 
-    fn host_to_send(&mut self, at: &At<String>) -> String {
+    /// `None` for the one that the client sent.
+    fn host_to_send(&mut self, at: &At<String>, endpoints: &[Endpoint]) -> Option<String> {
+        match at.get().as_str() {
+            "public" => return None,
+            "upstream" => return endpoints.first().map(Endpoint::authority),
+            _ => {}
+        }
         let fits = host_and_port(at.get()).is_ok_and(|(host, _)| endpoint_host(host).is_some());
         if !fits {
             self.fault(
@@ -163,118 +170,44 @@ impl Resolver<'_> {
                 "a host name, perhaps with a port, such as `app.internal:3000`",
             );
         }
-        at.get().clone()
+        Some(at.get().clone())
     }
 
-    fn headers(&mut self, written: &BTreeMap<At<String>, Hidden>) -> Vec<HeaderTemplate> {
-        // In the order of the file, not of the alphabet.
-        let mut entries: Vec<_> = written.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let mut seen = HashMap::new();
-        let mut headers = Vec::new();
-        for (at, value) in entries {
-            let parts = self.template(at.get(), value);
-            let Some(name) = self.header_name(at) else {
-                continue;
-            };
-            let spelling = name.as_str().replace('_', "-");
-            if let Some(first) = seen.insert(spelling, at.get()) {
+    /// Its endpoints, its `host`, and what else it calls itself.
+    fn known_as(
+        &mut self,
+        written: Option<&At<Vec<At<String>>>>,
+        endpoints: &[Endpoint],
+        host: Option<&str>,
+    ) -> Vec<String> {
+        let mut known: Vec<String> = endpoints.iter().map(Endpoint::authority).collect();
+        known.extend(host.map(str::to_owned));
+        for at in written.into_iter().flat_map(At::get) {
+            let text = at.get();
+            if !host_and_port(text).is_ok_and(|(host, _)| endpoint_host(host).is_some()) {
                 self.fault(
                     at.span(),
-                    format!("`{}` and `{first}` are one header", at.get()),
-                    "upper and lower case, `-` and `_` make no difference to many applications",
+                    format!("`upstream.known_as` has `{text}`, which is no host"),
+                    "a host name, perhaps with a port, such as `app.internal:3000`",
                 );
             }
-            headers.extend(parts.map(|parts| HeaderTemplate { name, parts }));
+            known.push(text.clone());
         }
-        headers
-    }
-
-    fn header_name(&mut self, at: &At<String>) -> Option<HeaderName> {
-        let Ok(name) = HeaderName::from_bytes(at.get().as_bytes()) else {
-            self.fault(
-                at.span(),
-                format!("`{}` is no header name", at.get()),
-                "letters, digits and `-`, such as `x-user-id`",
-            );
-            return None;
-        };
-        let spelling = name.as_str().replace('_', "-");
-        if OUR_OWN.contains(&spelling.as_str()) {
-            let help = match spelling.as_str() {
-                "host" => "the upstream's `host` says what `Host` to send",
-                _ => "choose another name",
-            };
-            self.fault(
-                at.span(),
-                format!("the header `{}` is the gateway's own to set", at.get()),
-                help,
-            );
-        }
-        Some(name)
-    }
-
-    fn template(&mut self, name: &str, value: &Hidden) -> Option<Vec<TemplatePart>> {
-        let parts = match template::parse(value.expose(), self.around.env) {
-            Ok(parts) => parts,
-            Err(error) => {
-                self.bad_template(name, value, &error);
-                return None;
-            }
-        };
-        let literal = parts
-            .iter()
-            .all(|part| matches!(part, TemplatePart::Literal(_)));
-        if literal && names_a_secret(name) && !is_reference(value.expose()) {
-            self.fault(
-                value.span(),
-                format!("the header `{name}` has a secret in plain text"),
-                "give it by reference: `env:NAME`, `file:PATH`, or within text `{env:NAME}`",
-            );
-        }
-        Some(parts)
-    }
-
-    fn bad_template(&mut self, name: &str, value: &Hidden, error: &TemplateError) {
-        let mut span = value.span();
-        let mut help = format!("placeholders: {}", template::placeholders());
-        if names_a_secret(name) && matches!(error, TemplateError::Unknown { .. }) {
-            // What stands in these braces may be part of a secret.
-            self.fault(
-                span,
-                format!("the header `{name}`: unknown placeholder"),
-                help,
-            );
-            return;
-        }
-        if let TemplateError::Unknown { name, meant } = error {
-            // Point at the placeholder where it stands in the file as it stands in the value.
-            let written = format!("{{{name}}}");
-            let text = self.source.text().get(span.clone()).unwrap_or_default();
-            if let Some(at) = text.find(&written) {
-                span = span.start + at..span.start + at + written.len();
-            }
-            if let Some(meant) = meant {
-                help = format!("did you mean `{{{meant}}}`?");
+        for one in &mut known {
+            one.make_ascii_lowercase();
+            let bare = one.strip_suffix(":80").or(one.strip_suffix(":443"));
+            if let Some(bare) = bare.map(str::to_owned) {
+                *one = bare;
             }
         }
-        self.fault(span, format!("the header `{name}`: {error}"), help);
+        known
     }
 }
 
-fn default_headers() -> Vec<HeaderTemplate> {
-    [
-        ("x-user-id", TemplatePart::UserId),
-        ("x-user-email", TemplatePart::UserEmail),
-        ("x-company-id", TemplatePart::CompanyId),
-        ("x-portvakt-assertion", TemplatePart::Assertion),
-    ]
-    .into_iter()
-    .map(|(name, part)| HeaderTemplate {
-        name: HeaderName::from_static(name),
-        parts: vec![part],
-    })
-    .collect()
+/// Whether routes can call something so.
+pub(super) fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 /// Reads `http://HOST:PORT`, and nothing else.
@@ -294,6 +227,5 @@ fn endpoint_host(text: &str) -> Option<String> {
         let address: IpAddr = inner.strip_suffix(']')?.parse().ok()?;
         return address.is_ipv6().then(|| address.to_string());
     }
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
+    is_name(text).then(|| text.to_owned())
 }

@@ -36,6 +36,7 @@ struct Generation {
 #[derive(Default)]
 struct Register {
     by_email: HashMap<EmailAddress, Arc<Person>>,
+    by_login: HashMap<Arc<str>, Arc<Person>>,
     by_id: HashMap<UserId, Arc<Person>>,
 }
 
@@ -108,6 +109,10 @@ impl Directory for FileDirectory {
 
     async fn by_id(&self, id: &UserId) -> Result<Option<Arc<Person>>, DirectoryError> {
         Ok(self.current.load().register.by_id.get(id).cloned())
+    }
+
+    async fn by_login(&self, login: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        Ok(self.current.load().register.by_login.get(login).cloned())
     }
 
     fn generation(&self) -> u64 {

@@ -84,7 +84,10 @@ impl<'a> Reader<'_> {
         let mut register = Register::default();
         for entry in self.entries(root, "user", &USER) {
             if let Some(person) = self.user(&entry, &companies).map(Arc::new) {
-                let Principal { id, email, .. } = person.principal.as_ref();
+                let Principal {
+                    id, email, login, ..
+                } = person.principal.as_ref();
+                register.by_login.insert(login.clone(), Arc::clone(&person));
                 register.by_email.insert(email.clone(), Arc::clone(&person));
                 register.by_id.insert(id.clone(), Arc::clone(&person));
             }

@@ -68,6 +68,7 @@ struct People {
 enum Key {
     Email(EmailAddress),
     Id(UserId),
+    Login(Box<str>),
 }
 
 /// What was found, and until when it is believed.
@@ -172,6 +173,7 @@ impl People {
         let (by, values) = match key {
             Key::Email(email) => (By::Email, rows::spellings(email)),
             Key::Id(id) => (By::Id, vec![id.as_str().to_owned()]),
+            Key::Login(login) => (By::Login, rows::logins(login)),
         };
         let rows = self.ask(by, values).await?;
         if self.clock.now() >= asked.plus(self.max_age) {
@@ -180,6 +182,7 @@ impl People {
         let person = self.one(rows.iter().filter(|row| match key {
             Key::Email(email) => row.email.as_ref() == Ok(email),
             Key::Id(id) => row.id == id.as_str(),
+            Key::Login(login) => row.login() == Some(login),
         }));
         self.remember(key.clone(), person.clone(), asked, forgotten);
         Ok(person)
@@ -279,6 +282,10 @@ impl Directory for PostgresDirectory {
 
     async fn by_id(&self, id: &UserId) -> Result<Option<Arc<Person>>, DirectoryError> {
         self.find(Key::Id(id.clone())).await
+    }
+
+    async fn by_login(&self, login: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        self.find(Key::Login(login.into())).await
     }
 
     fn generation(&self) -> u64 {

@@ -42,7 +42,21 @@ pub(super) fn spellings(email: &EmailAddress) -> Vec<String> {
     spellings
 }
 
+/// What a login may be in the table: where nobody wrote one, it is the whole address.
+pub(super) fn logins(login: &str) -> Vec<String> {
+    let mut all = EmailAddress::parse(login).map_or_else(|_| Vec::new(), |it| spellings(&it));
+    all.push(login.to_owned());
+    all.retain(|text| !text.contains('\0'));
+    all
+}
+
 impl Found {
+    /// The login, written or not.
+    pub(super) fn login(&self) -> Option<&str> {
+        let address = || self.email.as_ref().ok().map(EmailAddress::as_str);
+        self.login.as_deref().or_else(address)
+    }
+
     /// Reads a row in the order of the statements' columns.
     pub(super) fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
         let email: Option<String> = row.try_get(1)?;

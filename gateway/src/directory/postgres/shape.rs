@@ -5,6 +5,7 @@ use tokio_postgres::Column;
 use tokio_postgres::types::{Kind, Type};
 
 use crate::config::fault::Fault;
+use crate::postgres::{IdKind, is_text};
 
 const REQUIRED: [&str; 6] = ["id", "email", "phone", "name", "company", "company_name"];
 const OPTIONAL: [&str; 3] = ["login", "roles", "suspended"];
@@ -17,32 +18,8 @@ const ROWS: usize = 10;
 pub(super) struct Shape {
     pub(super) by_email: String,
     pub(super) by_id: String,
+    pub(super) by_login: String,
     pub(super) id: IdKind,
-}
-
-/// What identifiers are in the table; nothing else can name a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IdKind {
-    Text,
-    Number,
-    Uuid,
-}
-
-impl IdKind {
-    /// Whether a text can be such an identifier.
-    pub(super) fn takes(self, text: &str) -> bool {
-        match self {
-            Self::Text => !text.contains('\0'),
-            Self::Number => text.parse::<i64>().is_ok(),
-            Self::Uuid => {
-                text.len() == 36
-                    && text.bytes().enumerate().all(|(at, byte)| match at {
-                        8 | 13 | 18 | 23 => byte == b'-',
-                        _ => byte.is_ascii_hexdigit(),
-                    })
-            }
-        }
-    }
 }
 
 impl Shape {
@@ -66,7 +43,7 @@ impl Shape {
                 faults.push(fault(format!("has two columns `{name}`")));
             }
             let expected = match *name {
-                "id" | "company" => (is_text(kind) || id_kind(kind) != IdKind::Text)
+                "id" | "company" => (is_text(kind) || IdKind::of(kind) != IdKind::Text)
                     .then_some(())
                     .ok_or("a text, a whole number or a uuid"),
                 "roles" => (is_text(kind) || is_texts(kind))
@@ -110,16 +87,24 @@ impl Shape {
             "select u.id::text, u.email::text, u.phone::text, u.name::text, u.company::text, \
              u.company_name::text, {login}, {roles}, {suspended} from (\n{query}\n) u where "
         );
-        let id = find("id").map_or(IdKind::Text, |(_, kind)| id_kind(kind));
+        let id = find("id").map_or(IdKind::Text, |(_, kind)| IdKind::of(kind));
         // The parameter is made what the column is, not the other way round: so an index serves.
         let is_one = match id {
             IdKind::Text => "u.id::text = any($1::text[])",
             IdKind::Number => "u.id = any(($1::text[])::int8[])",
             IdKind::Uuid => "u.id = any(($1::text[])::uuid[])",
         };
+        let is_login = match find("login") {
+            Some(_) => {
+                "u.login::text = any($1::text[]) \
+                 or u.login is null and lower(u.email::text) = any($1::text[])"
+            }
+            None => "lower(u.email::text) = any($1::text[])",
+        };
         Ok(Self {
             by_email: format!("{select}lower(u.email::text) = any($1::text[]) limit {ROWS}"),
             by_id: format!("{select}{is_one}"),
+            by_login: format!("{select}{is_login} limit {ROWS}"),
             id,
         })
     }
@@ -132,26 +117,6 @@ fn fault(message: String) -> Fault {
     ))
 }
 
-fn is_text(kind: &Type) -> bool {
-    match kind.kind() {
-        Kind::Enum(_) => true,
-        Kind::Domain(base) => is_text(base),
-        _ => {
-            [Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME].contains(kind)
-                || kind.name() == "citext"
-        }
-    }
-}
-
 fn is_texts(kind: &Type) -> bool {
     matches!(kind.kind(), Kind::Array(one) if is_text(one))
-}
-
-fn id_kind(kind: &Type) -> IdKind {
-    match kind.kind() {
-        Kind::Domain(base) => id_kind(base),
-        _ if [Type::INT2, Type::INT4, Type::INT8].contains(kind) => IdKind::Number,
-        _ if *kind == Type::UUID => IdKind::Uuid,
-        _ => IdKind::Text,
-    }
 }

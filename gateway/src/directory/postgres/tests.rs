@@ -1,7 +1,8 @@
 use tokio_postgres::types::Type;
 
 use super::rows::spellings;
-use super::shape::{IdKind, Shape};
+use super::shape::Shape;
+use crate::postgres::IdKind;
 use crate::principal::EmailAddress;
 
 const LEAST: [(&str, &Type); 6] = [

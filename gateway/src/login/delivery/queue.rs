@@ -111,6 +111,18 @@ impl Delivery {
             self.desk.count_first("dropped");
         }
     }
+
+    /// Messages that wait for a provider or are with one.
+    pub(in crate::login) fn waiting(&self) -> u64 {
+        u64::try_from(self.desk.metrics.sms_queue.get()).unwrap_or(0)
+    }
+
+    /// Counts messages that nobody will send any more.
+    pub(in crate::login) fn give_up(&self, messages: u64) {
+        for _ in 0..messages {
+            self.desk.count_first("dropped");
+        }
+    }
 }
 
 impl Desk {
@@ -249,6 +261,8 @@ fn received<T>(waiting: mpsc::Receiver<T>) -> impl Stream<Item = T> {
 #[derive(Debug)]
 pub(in crate::login) struct QueuedMailer {
     queue: mpsc::Sender<OutgoingMail>,
+    /// One more than mails that wait for the server or are with it.
+    waiting: Arc<()>,
     metrics: Metrics,
 }
 
@@ -257,14 +271,16 @@ struct OutgoingMail {
     to: EmailAddress,
     subject: String,
     text: Secret,
+    _place: Arc<()>,
 }
 
 impl QueuedMailer {
     /// Starts the task that hands mails to the server, on the runtime that this is called in.
-    pub(in crate::login) fn start(mailer: Arc<dyn Mailer>, metrics: Metrics) -> Arc<dyn Mailer> {
+    pub(in crate::login) fn start(mailer: Arc<dyn Mailer>, metrics: Metrics) -> Self {
         let (queue, waiting) = mpsc::channel(MAILS);
         let own = Self {
             queue,
+            waiting: Arc::new(()),
             metrics: metrics.clone(),
         };
         tokio::spawn(async move {
@@ -287,7 +303,19 @@ impl QueuedMailer {
                 .for_each_concurrent(AT_ONCE, deliver)
                 .await;
         });
-        Arc::new(own)
+        own
+    }
+
+    /// Mails that wait for the server or are with it.
+    pub(in crate::login) fn waiting(&self) -> u64 {
+        let held = Arc::strong_count(&self.waiting) - 1;
+        u64::try_from(held).unwrap_or(u64::MAX)
+    }
+
+    /// Counts mails that nobody will send any more.
+    pub(in crate::login) fn give_up(&self, mails: u64) {
+        let dropped = self.metrics.mails_sent.with_label_values(&["dropped"]);
+        dropped.inc_by(mails);
     }
 }
 
@@ -298,12 +326,10 @@ impl Mailer for QueuedMailer {
             to: to.clone(),
             subject: subject.to_owned(),
             text: Secret::new(text),
+            _place: Arc::clone(&self.waiting),
         };
         self.queue.try_send(mail).map_err(|_| {
-            self.metrics
-                .mails_sent
-                .with_label_values(&["dropped"])
-                .inc();
+            self.give_up(1);
             SendError::Unsent {
                 reason: "too many mails wait for the mail server".to_owned(),
                 pause: None,

@@ -14,9 +14,9 @@ use crate::directory::{Directory, DirectoryError, Person};
 use crate::principal::{EmailAddress, UserId};
 use crate::secret::{BearerHash, BearerId};
 use crate::store::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
+    Store, StoreError, StoreResult, Whose,
 };
 
 fn assert_unavailable(answer: &Answer) {
@@ -120,6 +120,10 @@ impl Directory for Broken {
         Err(DirectoryError("broken".to_owned()))
     }
 
+    async fn by_login(&self, _: &str) -> Result<Option<Arc<Person>>, DirectoryError> {
+        Err(DirectoryError("broken".to_owned()))
+    }
+
     fn generation(&self) -> u64 {
         0
     }
@@ -175,6 +179,10 @@ impl Store for Broken {
     }
 
     async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
+        broken()
+    }
+
+    async fn drafts(&self, _: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
         broken()
     }
 

@@ -320,7 +320,7 @@ async fn every_step_is_recorded_with_who_and_where_but_never_the_code() {
             ("login.code", "wrong_code"),
             ("login.code", "malformed_code"),
             ("login.code", "ok"),
-            ("login.failures_told", "ok"),
+            ("login.failures_told", "sms"),
         ]
     );
 }

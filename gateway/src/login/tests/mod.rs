@@ -2,6 +2,7 @@
 
 mod account;
 mod attacks;
+mod counters;
 mod faults;
 mod flow;
 mod refusals;

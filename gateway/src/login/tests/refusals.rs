@@ -217,6 +217,12 @@ async fn another_sites_request_is_refused_on_every_path() {
     assert_eq!(world.sessions().await, 1);
 }
 
+/// A code with the digits that begin at this zero.
+fn in_digits(code: &str, zero: char) -> String {
+    let digit = |digit: char| char::from_u32(zero as u32 + digit.to_digit(10)?);
+    code.chars().map(|it| digit(it).unwrap()).collect()
+}
+
 #[tokio::test]
 async fn what_is_no_code_is_refused_without_a_charge() {
     let world = World::new().await;
@@ -236,7 +242,11 @@ async fn what_is_no_code_is_refused_without_a_charge() {
         json!({ "code": "123" }),
         json!({ "code": format!("{code}0") }),
         json!({ "code": format!(" {code}") }),
-        json!({ "code": "１２３４" }),
+        // The code itself, in digits that are not ASCII's.
+        json!({ "code": in_digits(&code, '\u{ff10}') }),
+        json!({ "code": in_digits(&code, '\u{660}') }),
+        json!({ "code": in_digits(&code, '\u{966}') }),
+        json!({ "code": in_digits(&code, '\u{1d7ce}') }),
         json!({ "code": "12\u{0}4" }),
         json!({ "code": "%" }),
     ] {

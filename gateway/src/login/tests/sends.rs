@@ -326,3 +326,65 @@ async fn a_spray_from_many_addresses_gets_five_messages_per_account_and_day() {
     world.message(25).await;
     assert_eq!(world.outbox.messages().len(), 25);
 }
+
+/// Kari's owner logs in on a new device `pause` after their code was sent, after two guesses of a
+/// stranger's; returns what was sent to whom, and who logged in.
+async fn login_after_failures(changes: Changes, pause: Duration) -> (World, Browser) {
+    let world = World::with(changes).await;
+    let mut stranger = at(&world, "192.0.2.1");
+    ask(&mut stranger, KARI).await;
+    let wrong = json!({ "code": another(&world.code(1).await) });
+    for _ in 0..2 {
+        stranger.post_json("/.portvakt/code", &wrong).await;
+    }
+    world.clock.advance(minutes(1));
+    let mut owner = at(&world, "192.0.2.2");
+    ask(&mut owner, KARI).await;
+    let code = json!({ "code": world.code(2).await });
+    world.clock.advance(pause);
+    let done = owner.post_json("/.portvakt/code", &code).await;
+    assert_eq!(done.status, StatusCode::OK);
+    (world, owner)
+}
+
+async fn told(world: &World) -> Vec<serde_json::Value> {
+    let records = world.records().await;
+    let told = |record: &&serde_json::Value| record["event"] == "login.failures_told";
+    let results = records.iter().filter(told);
+    results.map(|record| record["result"].clone()).collect()
+}
+
+#[tokio::test]
+async fn telling_of_failures_is_a_message_like_any_other() {
+    let shipped = || Changes {
+        login: Some(shipped()),
+        ..Changes::default()
+    };
+    // Within the minute of the code's own message there is room for a mail only.
+    let (world, _) = login_after_failures(shipped(), Duration::from_secs(20)).await;
+    world.message(3).await;
+    let mail = world.outbox.messages().pop().unwrap();
+    assert_eq!(mail.to, KARI);
+    assert!(mail.text.contains("2 failed attempts"), "{}", mail.text);
+    assert_eq!(told(&world).await, ["mail"]);
+
+    // After it, there is room for a message, which takes the room of another.
+    let (world, _) = login_after_failures(shipped(), minutes(1)).await;
+    world.message(3).await;
+    assert_eq!(world.outbox.messages().pop().unwrap().to, "+4790000001");
+    assert_eq!(told(&world).await, ["sms"]);
+    let early = ask(&mut at(&world, "192.0.2.3"), KARI).await;
+    assert_eq!(early.status, TOO_MANY);
+
+    // Where nothing has room, the account page tells.
+    let no_mail = Changes {
+        no_mail_server: true,
+        ..shipped()
+    };
+    let (world, mut owner) = login_after_failures(no_mail, Duration::from_secs(20)).await;
+    assert_eq!(told(&world).await, ["page"]);
+    assert_eq!(world.outbox.messages().len(), 2);
+    owner.headers = vec![("accept", "text/html".to_owned())];
+    let page = owner.get("/.portvakt/account").await;
+    assert!(page.text.contains("2 failed attempts"), "{}", page.text);
+}

@@ -142,7 +142,7 @@ async fn a_link_opens_the_way_to_the_code_once_and_in_its_own_browser() {
     let asked = browser.post("/.portvakt/login", &fields).await;
     assert_eq!(asked.location(), "/.portvakt/code");
     let page = browser.get("/.portvakt/code").await;
-    assert!(page.text.contains("Look at your e-mail") && page.text.contains(KARI));
+    assert!(page.text.contains("Look at your mail") && page.text.contains(KARI));
     let path = link(&world, 1).await;
     assert_eq!(world.outbox.messages()[0].to, KARI);
     let fields = [("token", token(&path))];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{StatusCode, header};
 
-use super::world::{Answer, Browser, KARI, NOBODY, World, another};
+use super::world::{Answer, Browser, Changes, KARI, NOBODY, World, another, shipped};
 
 /// Seconds and address of the field that renews a page.
 fn refresh(answer: &Answer) -> (u64, String) {
@@ -91,7 +91,11 @@ async fn a_waiting_page_that_we_did_not_make_is_not_there() {
 
 #[tokio::test]
 async fn the_button_for_a_new_code_counts_from_the_code_before() {
-    let world = World::new().await;
+    let world = World::with(Changes {
+        login: Some(shipped()),
+        ..Changes::default()
+    })
+    .await;
     let mut browser = world.browser();
     browser.post("/.portvakt/login", &[("email", KARI)]).await;
     let form = browser.get("/.portvakt/code").await;
@@ -108,4 +112,28 @@ async fn the_button_for_a_new_code_counts_from_the_code_before() {
     browser.post("/.portvakt/resend", &[("email", KARI)]).await;
     let form = browser.get("/.portvakt/code?sent=again").await;
     assert!(form.text.contains("class=\"resend in-60\""));
+}
+
+#[tokio::test]
+async fn the_button_waits_as_long_as_the_configured_budget_does() {
+    for (seconds, shown) in [(30, "resend in-30"), (45, "resend in-45"), (0, "resend")] {
+        let mut login = shipped();
+        login.sends.unknown_device[0].per = Duration::from_secs(seconds);
+        if seconds == 0 {
+            login.sends.unknown_device.remove(0);
+        }
+        let world = World::with(Changes {
+            login: Some(login),
+            ..Changes::default()
+        })
+        .await;
+        let mut browser = world.browser();
+        browser.post("/.portvakt/login", &[("email", KARI)]).await;
+        let form = browser.get("/.portvakt/code").await;
+        let class = format!("class=\"{shown}\"");
+        assert!(form.text.contains(&class), "{class}: {}", form.text);
+        world.clock.advance(Duration::from_secs(seconds));
+        let sent = browser.post("/.portvakt/resend", &[("email", KARI)]).await;
+        assert_eq!(sent.status, StatusCode::SEE_OTHER, "{seconds}");
+    }
 }

@@ -275,9 +275,10 @@ impl Browser {
     /// Posts a form as its page would: with the page's token.
     pub(super) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let csrf = self.csrf().await;
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("csrf", &csrf).extend_pairs(fields);
-        let body = form.finish();
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("csrf", &csrf)
+            .extend_pairs(fields)
+            .finish();
         self.call(Method::POST, path, Some(FORM), &body).await
     }
 
@@ -464,8 +465,11 @@ fn configuration(login: config::Login) -> Config {
         login,
         upstreams: vec![],
         policy: config::Policy {
+            database: None,
             dir: PathBuf::new(),
             require_proof: false,
+            solver: "cvc5".into(),
+            prove_timeout: Duration::from_secs(60),
         },
         admin: config::Admin {
             bind: (Ipv4Addr::LOCALHOST, 0).into(),

@@ -41,7 +41,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         },
     },
     link: LinkTexts {
-        sent_title: "Look at your e-mail",
+        sent_title: "Look at your mail",
         sent_lead: |email| {
             format!(
                 "You have not logged in from this device before. If {email} has an account here, \
@@ -102,6 +102,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
                  you, tell your administrator."
             )
         },
+        failures_subject: |host| format!("Failed attempts to log in to {host}"),
     },
     copy: CopyTexts {
         title: |owner| match owner {

@@ -98,6 +98,8 @@ pub(super) struct AccountTexts {
     pub(super) failures: fn(u32) -> String,
     /// The message to the telephone that says the same, of a host and the number: one line.
     pub(super) failures_message: fn(&str, u32) -> String,
+    /// Of a host: the subject where it is a mail that says it.
+    pub(super) failures_subject: fn(&str) -> String,
 }
 
 /// The page that offers a copy.

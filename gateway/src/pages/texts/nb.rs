@@ -36,7 +36,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         message: |host, code| format!("{code} er koden din for {host}. Ikke gi den til noen."),
     },
     link: LinkTexts {
-        sent_title: "Se etter en e-post",
+        sent_title: "Se i e-posten",
         sent_lead: |email| {
             format!(
                 "Du har ikke logget inn fra denne enheten før. Hvis {email} har en konto her, er \
@@ -104,6 +104,7 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
                  si fra til administratoren."
             )
         },
+        failures_subject: |host| format!("Mislykkede innloggingsforsøk på {host}"),
     },
     copy: CopyTexts {
         title: |owner| match owner {

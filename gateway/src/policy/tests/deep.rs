@@ -105,7 +105,7 @@ fn what_passes_is_evaluated_on_a_workers_stack() {
         });
         let evaluating = thread::Builder::new()
             .stack_size(WORKER_STACK)
-            .spawn(move || set.find(&kari(), action, Some(&record)));
+            .spawn(move || set.find(&kari(), action, Some(&record), &[]));
         let finding = evaluating.unwrap().join().unwrap();
         // A rule that could not be evaluated would be named, and deny.
         assert_eq!(finding.allow, finding.rule.is_some(), "{shape:?}");

@@ -442,7 +442,24 @@ async fn a_look_up_that_panics_is_an_error_and_blocks_nobody() {
             _: Option<&str>,
             _: &str,
             _: Option<&Arc<crate::principal::Principal>>,
+            _: Option<&str>,
         ) -> Result<crate::policy::LookupAnswer, crate::policy::LookupError> {
+            panic!("a mistake of ours")
+        }
+
+        async fn rows(
+            &self,
+            _: &str,
+            _: &str,
+        ) -> Result<crate::policy::LookupRows, crate::policy::LookupError> {
+            panic!("a mistake of ours")
+        }
+
+        async fn user(
+            &self,
+            _: crate::policy::OwnerAs,
+            _: &str,
+        ) -> Result<Option<crate::principal::UserId>, crate::policy::LookupError> {
             panic!("a mistake of ours")
         }
     }

@@ -1,31 +1,24 @@
-//! A policy folder to write, an application to ask, and a store that only learns.
+//! A policy folder to write, and an application to ask.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use super::learner::Learner;
 use crate::clock::{ManualClock, Timestamp};
 use crate::config::fault::Fault;
-use crate::config::{Fleet, Window};
 use crate::metrics::Metrics;
 use crate::policy::{
-    Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, Lookups, PolicySet,
-    RouteMatch, Unsettled,
+    Answer, Authoriser, Decision, FactsError, LookupAnswer, LookupError, LookupRows, Lookups,
+    OwnerAs, PolicySet, RouteMatch, Sent, Unsettled,
 };
 use crate::principal::{Company, EmailAddress, Principal, UserId};
-use crate::secret::BearerHash;
-use crate::store::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
-};
 use crate::target::Target;
 
 /// The shipped folder.
@@ -39,7 +32,7 @@ pub(super) fn shipped() -> Arc<PolicySet> {
 }
 
 fn load(dir: &Path) -> Arc<PolicySet> {
-    match PolicySet::load(dir, &["projects", "other"]) {
+    match PolicySet::load(dir, &["projects".into(), "other".into()]) {
         Ok(loaded) => loaded.set,
         Err(faults) => panic!("{}", reports(&faults)),
     }
@@ -52,7 +45,7 @@ pub(super) fn reports(faults: &[Fault]) -> String {
 /// The faults of a folder as `file:line: message`.
 pub(super) fn faults(files: &[(&str, &str)]) -> Vec<String> {
     let dir = folder(files);
-    let Err(faults) = PolicySet::load(dir.path(), &["projects"]) else {
+    let Err(faults) = PolicySet::load(dir.path(), &["projects".into()]) else {
         return Vec::new();
     };
     let inside = format!("{}/", dir.path().display());
@@ -79,6 +72,9 @@ pub(super) fn folder(files: &[(&str, &str)]) -> TempDir {
         std::fs::copy(shipped_dir().join(name), dir.path().join(name)).unwrap();
     }
     std::fs::create_dir(dir.path().join("tests")).unwrap();
+    if files.iter().any(|(name, _)| name.starts_with("facts/")) {
+        std::fs::create_dir(dir.path().join("facts")).unwrap();
+    }
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
@@ -184,6 +180,30 @@ impl House {
         deciding.await
     }
 
+    /// A request with a body of JSON.
+    pub(super) async fn read_and_decide(
+        &self,
+        who: &Arc<Principal>,
+        line: &str,
+        body: &str,
+    ) -> Decision {
+        let mut matched = matched(&self.set, line);
+        let headers = [(
+            http::header::CONTENT_TYPE,
+            "application/json".parse().unwrap(),
+        )];
+        let sent = Sent {
+            headers: &headers.into_iter().collect(),
+            scheme: "https",
+            authority: "localhost",
+            body: body.as_bytes(),
+        };
+        matched.read(sent).unwrap();
+        let lookups: Arc<dyn Lookups> = self.application.clone();
+        let deciding = self.authoriser.decide(&self.set, who, &matched, &lookups);
+        deciding.await.unwrap()
+    }
+
     /// A request that is forwarded and answered.
     pub(super) async fn forward(
         &self,
@@ -230,6 +250,9 @@ impl House {
 pub(super) struct Application {
     documents: Mutex<HashMap<String, String>>,
     asked: Mutex<Vec<(String, Option<String>)>>,
+    rows: Mutex<HashMap<(String, String), LookupRows>>,
+    /// Users by e-mail address or login.
+    pub(super) users: Mutex<HashMap<String, String>>,
     /// While it holds no permit, answers wait; then each takes what stood when it was asked.
     pub(super) gate: Semaphore,
     pub(super) broken: AtomicBool,
@@ -240,6 +263,8 @@ impl Default for Application {
         Self {
             documents: Mutex::default(),
             asked: Mutex::default(),
+            rows: Mutex::default(),
+            users: Mutex::default(),
             gate: Semaphore::new(1_000_000),
             broken: AtomicBool::new(false),
         }
@@ -250,6 +275,24 @@ impl Application {
     pub(super) fn answers(&self, path: &str, document: &str) {
         let mut documents = self.documents.lock().unwrap();
         documents.insert(path.to_owned(), document.to_owned());
+    }
+
+    /// The rows of a query about an identifier.
+    pub(super) fn row(&self, query: &str, id: &str, columns: &[&str], rows: &[&[&str]]) {
+        let text = |it: &&str| (*it).to_owned();
+        let rows = LookupRows {
+            columns: columns.iter().map(text).collect(),
+            rows: rows
+                .iter()
+                .map(|row| {
+                    row.iter()
+                        .map(|it| (*it != "null").then(|| text(it)))
+                        .collect()
+                })
+                .collect(),
+        };
+        let mut known = self.rows.lock().unwrap();
+        known.insert((query.to_owned(), id.to_owned()), rows);
     }
 
     pub(super) fn project(&self, id: u64, company: &str, owner: &str) {
@@ -303,6 +346,7 @@ impl Lookups for Application {
         _upstream: Option<&str>,
         path: &str,
         caller: Option<&Arc<Principal>>,
+        _identity: Option<&str>,
     ) -> Result<LookupAnswer, LookupError> {
         let caller = caller.map(|caller| caller.id.to_string());
         self.asked.lock().unwrap().push((path.to_owned(), caller));
@@ -316,171 +360,27 @@ impl Lookups for Application {
             None => LookupAnswer::Missing,
         })
     }
-}
 
-fn elsewhere<T>() -> StoreResult<T> {
-    panic!("policies ask the store for facts and nothing else")
-}
-
-/// A store that keeps facts and nothing else.
-#[derive(Debug, Default)]
-pub(super) struct Learner {
-    pub(super) facts: Mutex<BTreeMap<String, LearnedFacts>>,
-    pub(super) broken: AtomicBool,
-}
-
-impl Learner {
-    fn check(&self) -> StoreResult<()> {
+    async fn rows(&self, query: &str, id: &str) -> Result<LookupRows, LookupError> {
+        let asked = format!("{query}: {id}");
+        self.asked.lock().unwrap().push((asked, None));
+        let key = (query.to_owned(), id.to_owned());
+        let answer = self.rows.lock().unwrap().get(&key).cloned();
+        self.gate.acquire().await.unwrap().forget();
         if self.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("it is broken".to_owned()));
+            return Err(LookupError("the database is down".to_owned()));
         }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Store for Learner {
-    async fn learned_facts(&self, resource: &str) -> StoreResult<Option<LearnedFacts>> {
-        self.check()?;
-        Ok(self.facts.lock().unwrap().get(resource).cloned())
+        Ok(answer.unwrap_or_else(|| LookupRows {
+            columns: Arc::new(["company".to_owned()]),
+            rows: Vec::new(),
+        }))
     }
 
-    async fn learn_facts(&self, resource: &str, facts: LearnedFacts) -> StoreResult<bool> {
-        self.check()?;
-        let mut known = self.facts.lock().unwrap();
-        let new = !known.contains_key(resource);
-        known.entry(resource.to_owned()).or_insert(facts);
-        Ok(new)
-    }
-
-    async fn forget_facts(&self, resource: &str) -> StoreResult<()> {
-        self.check()?;
-        self.facts.lock().unwrap().remove(resource);
-        Ok(())
-    }
-
-    async fn high_water(&self) -> StoreResult<Timestamp> {
-        elsewhere()
-    }
-    async fn mark_time(&self, _: Timestamp) -> StoreResult<()> {
-        elsewhere()
-    }
-    async fn open_challenge(
-        &self,
-        _: Timestamp,
-        _: NewChallenge,
-        _: u32,
-        _: &[Window],
-    ) -> StoreResult<Opening> {
-        elsewhere()
-    }
-    async fn renew_challenge(
-        &self,
-        _: Timestamp,
-        _: BearerHash,
-        _: CodeHash,
-        _: Duration,
-    ) -> StoreResult<Option<Challenge>> {
-        elsewhere()
-    }
-    async fn challenge(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<Challenge>> {
-        elsewhere()
-    }
-    async fn charge_attempt(
-        &self,
-        _: Timestamp,
-        _: BearerHash,
-        _: u32,
-        _: &[Window],
-        _: Fleet,
-    ) -> StoreResult<Attempt> {
-        elsewhere()
-    }
-    async fn complete_challenge(&self, _: Timestamp, _: Completion) -> StoreResult<bool> {
-        elsewhere()
-    }
-    async fn unlock(&self, _: AccountKey) -> StoreResult<()> {
-        elsewhere()
-    }
-
-    async fn charge_budgets(
-        &self,
-        _: Timestamp,
-        _: &[Charge],
-        _: &[Charge],
-    ) -> StoreResult<Charging> {
-        elsewhere()
-    }
-    async fn follow_link(
-        &self,
-        _: Timestamp,
-        _: BearerHash,
-        _: LinkHash,
-        _: CodeHash,
-        _: Duration,
-    ) -> StoreResult<Option<Challenge>> {
-        elsewhere()
-    }
-    async fn shield(&self, _: Timestamp, _: Fleet) -> StoreResult<Shield> {
-        elsewhere()
-    }
-    async fn raise_shield(&self, _: Timestamp, _: Fleet) -> StoreResult<()> {
-        elsewhere()
-    }
-    async fn lower_shield(&self, _: Timestamp, _: Fleet) -> StoreResult<()> {
-        elsewhere()
-    }
-    async fn session(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<SessionRecord>> {
-        elsewhere()
-    }
-    async fn touch_sessions(&self, _: &[(BearerHash, Timestamp)]) -> StoreResult<()> {
-        elsewhere()
-    }
-    async fn sessions(
-        &self,
-        _: Timestamp,
-        _: &Whose,
-    ) -> StoreResult<Vec<(BearerHash, SessionRecord)>> {
-        elsewhere()
-    }
-    async fn revoke(&self, _: &Whose) -> StoreResult<Vec<BearerHash>> {
-        elsewhere()
-    }
-    async fn device(&self, _: Timestamp, _: BearerHash) -> StoreResult<Option<DeviceRecord>> {
-        elsewhere()
-    }
-    async fn devices(
-        &self,
-        _: Timestamp,
-        _: AccountKey,
-    ) -> StoreResult<Vec<(BearerHash, DeviceRecord)>> {
-        elsewhere()
-    }
-    async fn forget_device(&self, _: AccountKey, _: &str) -> StoreResult<bool> {
-        elsewhere()
-    }
-    async fn sealed(&self, _: &str) -> StoreResult<Option<Vec<u8>>> {
-        elsewhere()
-    }
-    async fn put_sealed(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> StoreResult<bool> {
-        elsewhere()
-    }
-    async fn suspend(&self, _: &UserId) -> StoreResult<bool> {
-        elsewhere()
-    }
-    async fn resume(&self, _: &UserId) -> StoreResult<bool> {
-        elsewhere()
-    }
-    async fn suspended(&self) -> StoreResult<Vec<UserId>> {
-        elsewhere()
-    }
-    async fn standing(&self, _: Timestamp, _: AccountKey) -> StoreResult<Standing> {
-        elsewhere()
-    }
-    async fn take_failures(&self, _: AccountKey) -> StoreResult<u32> {
-        elsewhere()
-    }
-    async fn ready(&self) -> StoreResult<()> {
-        elsewhere()
+    async fn user(&self, _: OwnerAs, name: &str) -> Result<Option<UserId>, LookupError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(LookupError("the directory is down".to_owned()));
+        }
+        let users = self.users.lock().unwrap();
+        Ok(users.get(name).map(|user| user.as_str().into()))
     }
 }

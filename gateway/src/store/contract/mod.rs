@@ -56,6 +56,7 @@ macro_rules! hold_to_contract {
             sends::a_large_budget_never_gives_more_than_it_holds,
             sends::drafts_at_once_do_not_outrun_a_budget,
             sends::budgets_survive_a_restart,
+            sends::what_was_drawn_can_be_looked_at,
             sends::unlocking_frees_the_accounts_messages_and_nobody_elses,
             shield::ten_thousand_guesses_at_many_accounts_cannot_outrun_the_fleets_budget,
             shield::a_success_gives_back_all_that_its_challenge_drew,

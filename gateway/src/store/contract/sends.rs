@@ -127,6 +127,18 @@ pub(in crate::store) async fn budgets_survive_a_restart(rig: &mut impl Rig) {
     assert_eq!(drawn(&rig.store(), at(1), &coarse, 200).await, 100);
 }
 
+pub(in crate::store) async fn what_was_drawn_can_be_looked_at(rig: &mut impl Rig) {
+    let store = rig.store();
+    let budget = budget(1, 0, &[window(3, DAY)]);
+    assert_eq!(store.drafts(budget.key).await.unwrap(), []);
+    for (moment, most) in [(0, 1), (7, 2)] {
+        assert_eq!(drawn(&store, at(moment), &budget, most).await, most);
+    }
+    let seen = store.drafts(budget.key).await.unwrap();
+    assert_eq!(seen, [(at(0), 1), (at(7), 2)]);
+    assert_eq!(store.drafts(budget.key).await.unwrap(), seen);
+}
+
 pub(in crate::store) async fn unlocking_frees_the_accounts_messages_and_nobody_elses(
     rig: &mut impl Rig,
 ) {

@@ -169,6 +169,18 @@ impl Tables<'_> {
     }
 }
 
+/// See [`crate::store::Store::drafts`].
+pub(super) fn drafts(
+    table: &impl ReadableTable<&'static BudgetId, &'static [u8]>,
+    key: BudgetKey,
+) -> StoreResult<Vec<(Timestamp, u32)>> {
+    let kept = table.get(&budget_id(key))?;
+    let record: Option<BudgetRecord> = kept
+        .map(|kept| decode("budget", kept.value()))
+        .transpose()?;
+    Ok(record.unwrap_or_default().drafts)
+}
+
 fn budget_id(key: BudgetKey) -> BudgetId {
     let mut id = [0; 33];
     let parts = key.whose.into_iter().chain([key.what]);

@@ -27,14 +27,14 @@ use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use self::tables::{
-    BY_ACCOUNT, BY_COMPANY, BY_USER, CHALLENGES, DEVICES, FACTS, FAILURES, LANES, META, SEALED,
-    SESSIONS, SUSPENDED, decode, encode, reading,
+    BUDGETS, BY_ACCOUNT, BY_COMPANY, BY_USER, CHALLENGES, DEVICES, FACTS, FAILURES, LANES, META,
+    SEALED, SESSIONS, SUSPENDED, decode, encode, reading,
 };
 use self::writer::Writer;
 use super::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
+    Store, StoreError, StoreResult, Whose,
 };
 use crate::clock::Timestamp;
 use crate::config::{Fleet, Window};
@@ -211,6 +211,10 @@ impl Store for Embedded {
         self.writer
             .write(move |tables| tables.charge_budgets(now, &asked, &ours))
             .await
+    }
+
+    async fn drafts(&self, key: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
+        budgets::drafts(&reading(&self.shared.read()?, BUDGETS)?, key)
     }
 
     async fn follow_link(

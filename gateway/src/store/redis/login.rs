@@ -10,8 +10,9 @@ use crate::clock::Timestamp;
 use crate::config::{Fleet, Window};
 use crate::secret::BearerHash;
 use crate::store::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord, Lane,
-    LaneStanding, LinkHash, NewChallenge, Opening, Shield, Standing, StoreResult,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, Lane, LaneStanding, LinkHash, NewChallenge, Opening, Shield, Standing,
+    StoreResult,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -176,6 +177,23 @@ impl Redis {
             }),
             _ => Err(damaged("answer")),
         }
+    }
+
+    pub(super) async fn drafts_of(&self, key: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
+        let name = format!("budget:{}:{}", hex(&key.whose), key.what);
+        let kept: Option<String> = self
+            .link
+            .ask(cmd("HGET").arg(self.login_key(&name)).arg("drafts"))
+            .await?;
+        let kept = kept.unwrap_or_default();
+        let drafts = kept.split(',').filter(|draft| !draft.is_empty());
+        drafts
+            .map(|draft| {
+                let (at, count) = draft.split_once(':').ok_or_else(|| damaged("budget"))?;
+                let count = count.parse().map_err(|_| damaged("budget"))?;
+                Ok((moment(at)?, count))
+            })
+            .collect()
     }
 
     pub(super) async fn shield_script(

@@ -22,9 +22,9 @@ use redis::{FromRedisValue, ScriptInvocation, cmd};
 use self::link::Link;
 use self::scripts::Scripts;
 use super::{
-    AccountKey, Attempt, Challenge, Charge, Charging, CodeHash, Completion, DeviceRecord,
-    LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing, Store,
-    StoreError, StoreResult, Whose,
+    AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
+    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
+    Store, StoreError, StoreResult, Whose,
 };
 use crate::clock::Timestamp;
 use crate::config::{Fleet, RedisStore, Window};
@@ -211,6 +211,10 @@ impl Store for Redis {
         ours: &[Charge],
     ) -> StoreResult<Charging> {
         self.draw(now, asked, ours).await
+    }
+
+    async fn drafts(&self, key: BudgetKey) -> StoreResult<Vec<(Timestamp, u32)>> {
+        self.drafts_of(key).await
     }
 
     async fn follow_link(

@@ -16,6 +16,7 @@ mod standing;
 mod workers;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
+use crate::store::redis::Redis;
 pub(crate) use databases::examine_queries;
 use in_force::Standing;
 use loaded::Loaded;
@@ -132,8 +134,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let sockets = workers::bind_all(&config)?;
     let admin_socket = bind_admin(config.admin.bind).await?;
 
-    let config::Store::Embedded { path } = &config.store;
-    let store: SharedStore = Arc::new(Embedded::open(path).map_err(other)?);
+    let store = open_store(&config).await?;
     let clock = match clock {
         Some(clock) => clock,
         None => Arc::new(SystemClock::starting_at(
@@ -207,6 +208,17 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         shared,
     });
     gateway.begin(sockets, admin_socket, carriers.outbox).await
+}
+
+async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
+    Ok(match &config.store {
+        config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
+        config::Store::Redis(settings) => {
+            // Boxed: the layouts of its many futures would nest too deep.
+            let opening: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Redis::open(settings));
+            Arc::new(opening.await.map_err(other)?)
+        }
+    })
 }
 
 impl Gateway {

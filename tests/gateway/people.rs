@@ -93,7 +93,13 @@ async fn identifiers_may_be_numbers_or_uuids_and_roles_a_text() {
     let directory = directory_of(&house, &clock, &numbered);
     let ola = directory.by_id(&UserId::from("2")).await.unwrap().unwrap();
     assert_eq!(&*ola.principal.login, "u-ola");
-    assert_eq!(ola.principal.roles, ["editor".into(), "viewer".into()]);
+    assert_eq!(
+        ola.principal.roles,
+        [
+            std::sync::Arc::from("editor"),
+            std::sync::Arc::from("viewer")
+        ]
+    );
     assert!(!ola.principal.suspended);
     for id in ["02", "u-ola", "4", "99999999999999999999", ""] {
         let found = directory.by_id(&UserId::from(id)).await.unwrap();

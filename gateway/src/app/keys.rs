@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{AppError, other};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::secret::MasterKey;
 
 /// The key that was given; otherwise the one beside the embedded store, made if there is none.
@@ -14,8 +14,12 @@ pub(super) fn master(config: &Config) -> Result<MasterKey, AppError> {
     if let Some(given) = &config.master_key {
         return Ok(given.clone());
     }
-    let config::Store::Embedded { path } = &config.store;
-    let file = path.with_file_name("master.key");
+    let Some(store) = config.store.file() else {
+        return Err(other(
+            "`keys.master` is missing: with `store.kind = \"redis\"` every instance is given the same key by reference",
+        ));
+    };
+    let file = store.with_file_name("master.key");
     match std::fs::read_to_string(&file) {
         Ok(text) => MasterKey::parse(&text)
             .map_err(|error| other(format!("`{}` is no master key: {error}", file.display()))),

@@ -42,7 +42,7 @@ pub use self::upstream::{
 };
 pub(crate) use self::values::host_name;
 pub use self::values::{is_loopback_host, nearest};
-use crate::secret::MasterKey;
+use crate::secret::{MasterKey, Secret};
 
 /// Reads and resolves a configuration file; with it come the warnings.
 ///
@@ -211,6 +211,46 @@ pub enum Store {
     Embedded {
         /// The redb file; its folder is made if missing.
         path: PathBuf,
+    },
+    /// A Redis that several gateways share.
+    Redis(RedisStore),
+}
+
+impl Store {
+    /// The embedded store's file.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded { path } => Some(path),
+            Self::Redis(_) => None,
+        }
+    }
+}
+
+/// A Redis, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    /// Where it is.
+    pub place: RedisPlace,
+    /// What the names of all keys begin with.
+    pub prefix: String,
+    /// How long one call may take.
+    pub deadline: Duration,
+}
+
+/// Where a Redis is. The addresses hold its password.
+#[derive(Clone, Debug)]
+pub enum RedisPlace {
+    /// One server.
+    One(Secret),
+    /// Some nodes of a cluster; they name the others.
+    Cluster(Vec<Secret>),
+    /// Sentinels that know which server is the master.
+    Sentinels {
+        /// Their addresses.
+        urls: Vec<Secret>,
+        /// What they call the master.
+        master: String,
     },
 }
 

@@ -13,6 +13,7 @@ mod listeners;
 mod login;
 mod messages;
 mod places;
+mod store;
 mod upstreams;
 
 use std::collections::HashSet;

@@ -67,7 +67,7 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(config.public_url.origin(), "https://localhost:8443");
     assert_eq!((config.prefix.as_str(), config.workers), ("/.portvakt", 2));
     let here = std::env::current_dir().unwrap();
-    let Store::Embedded { path } = &config.store;
+    let path = config.store.file().unwrap();
     assert_eq!(path, &here.join("state/portvakt.redb"));
     assert_eq!(config.audit.dir, here.join("state/audit"));
     assert_eq!(config.policy.dir, here.join("policies"));
@@ -140,7 +140,7 @@ bind = "0.0.0.0:8081"
 certificates = [{ chain = "missing.pem", key = "file:a.key" }]
 
 [store]
-kind = "redis"
+kind = "redos"
 path = 7
 
 [directory]
@@ -181,7 +181,7 @@ header_size = "1TB"
             "15:8 the listener `0.0.0.0:8081` has neither `tls` nor `trusted_proxies`",
             "17:6 no listener uses `[tls.default]`",
             &format!("18:27 there is no file `{}`", missing.display()),
-            "21:8 `store.kind` is `redis`, which is not built yet in this version",
+            "21:8 `store.kind` is `redos`, which is unknown",
             "22:8 `store.path` is the whole number `7`: a text in quotes is expected",
             "32:8 `session.idle` is `1 hour`, which is no duration",
             "33:12 `session.absolute` is `0s`, out of bounds",
@@ -432,7 +432,10 @@ fn promises_that_nobody_keeps_yet_are_refused() {
     let text = format!("{LEAST}[store]\nkind = \"redis\"\n");
     assert_eq!(
         complaints(&text),
-        ["16:8 `store.kind` is `redis`, which is not built yet in this version"]
+        [
+            "16:8 `store.kind` is `redis`, which this version does not offer yet",
+            "16:8 `store.url`: environment variable `REDIS_URL` is not set",
+        ]
     );
 }
 

@@ -134,11 +134,26 @@ pub struct Certificate {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// `embedded`: one file beside one gateway. Default: `embedded`.
-    #[schemars(extend("enum" = ["embedded"]))]
+    /// `embedded`: one file beside one gateway. `redis`: shared by several gateways. Default:
+    /// `embedded`.
+    #[schemars(extend("enum" = ["embedded", "redis"]))]
     pub kind: Option<At<String>>,
-    /// The file. Default: `state/portvakt.redb`.
+    /// The file of `embedded`. Default: `state/portvakt.redb`.
     pub path: Option<At<String>>,
+    /// Where the address of `redis` is, by reference: `redis://user:password@host:6379/0`, or
+    /// `rediss://` for TLS; several, of a cluster or of sentinels, with commas between them.
+    /// Default: `env:REDIS_URL`.
+    pub url: Option<Hidden>,
+    /// Whether the addresses are nodes of a Redis Cluster.
+    pub cluster: Option<At<bool>>,
+    /// The master's name, where the addresses are those of sentinels.
+    pub sentinel: Option<At<String>>,
+    /// What the names of all keys in `redis` begin with. Default: `portvakt:`.
+    pub prefix: Option<At<String>>,
+    /// How long one call to `redis` may take, 10ms to 5s; beyond, it counts as unavailable.
+    /// Default: `100ms`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub timeout: Option<At<String>>,
 }
 
 /// Who exists.

@@ -1,5 +1,7 @@
 //! The words of the send budgets and of the shield.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -32,6 +34,17 @@ pub struct Charge {
 impl Charge {
     /// Up to this limit every draft is kept by its own moment.
     pub const EXACT: u32 = 128;
+
+    /// The steps that drafts are counted in; zero if each counts by its own moment.
+    pub(super) fn step(&self) -> Duration {
+        let windows = &self.windows;
+        let coarse = windows.iter().any(|window| window.limit > Self::EXACT);
+        let shortest = windows.iter().map(|window| window.per).min();
+        match shortest {
+            Some(shortest) if coarse => shortest / 60,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// What became of a message or call that draws on several budgets.

@@ -7,6 +7,7 @@ mod budgets;
 #[cfg(test)]
 mod contract;
 pub mod embedded;
+pub mod redis;
 
 use std::fmt;
 use std::sync::Arc;

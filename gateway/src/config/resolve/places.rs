@@ -1,11 +1,10 @@
-//! Where things are: `[store]`, `[policy]`, `[admin]`, `[keys]`, `[log]` and `[audit]`.
+//! Where things are: `[policy]`, `[admin]`, `[keys]`, `[log]` and `[audit]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::secret_ref::SecretRef;
-use super::super::values::nearest;
 use super::super::written::{self, At, Hidden, Written};
 use super::super::{Admin, Audit, Directory, Listener, Log, Policy, Store};
 use super::Resolver;
@@ -15,47 +14,17 @@ use crate::postgres::Settings;
 use crate::secret::MasterKey;
 
 impl Resolver<'_> {
-    pub(super) fn store(&mut self, written: &written::Store) -> Store {
-        self.kind("store.kind", written.kind.as_ref(), "embedded", &["redis"]);
-        Store::Embedded {
-            path: self.path("store.path", written.path.as_ref(), "state/portvakt.redb"),
-        }
-    }
-
     pub(super) fn audit(&mut self, written: &written::Audit, store: &Store) -> Audit {
-        let Store::Embedded { path } = store;
-        let beside = path.with_file_name("audit");
+        let beside = match store.file() {
+            Some(file) => file.with_file_name("audit"),
+            None => PathBuf::from("state/audit"),
+        };
         Audit {
             dir: match &written.dir {
                 Some(at) => self.path("audit.dir", Some(at), ""),
                 None => beside,
             },
         }
-    }
-
-    /// What `kind` may be: the one that is built; those that are planned get an answer of their own.
-    fn kind(&mut self, key: &str, written: Option<&At<String>>, built: &str, planned: &[&str]) {
-        let Some(at) = written.filter(|at| at.get() != built) else {
-            return;
-        };
-        let text = at.get();
-        if planned.contains(&text.as_str()) {
-            self.fault(
-                at.span(),
-                format!("`{key}` is `{text}`, which is not built yet in this version"),
-                format!("this version has `{built}`"),
-            );
-            return;
-        }
-        let help = match nearest(text, [built]) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("this version has `{built}`"),
-        };
-        self.fault(
-            at.span(),
-            format!("`{key}` is `{text}`, which is unknown"),
-            help,
-        );
     }
 
     pub(super) fn master_key(&mut self, written: Option<&Hidden>) -> Option<MasterKey> {

@@ -92,7 +92,10 @@ async fn everybody_is_found_by_address_and_by_id() {
 
     let ola = directory.by_id(&"u-ola".into()).await.unwrap().unwrap();
     assert_eq!(&*ola.principal.login, "ola");
-    assert_eq!(ola.principal.roles, ["editor".into(), "auditor".into()]);
+    assert_eq!(
+        ola.principal.roles,
+        [Arc::from("editor"), Arc::from("auditor")]
+    );
     assert!(ola.principal.suspended, "found all the same");
     assert!(Arc::ptr_eq(&ola.principal.company, &kari.principal.company));
 

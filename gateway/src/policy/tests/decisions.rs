@@ -67,9 +67,9 @@ async fn colleagues_read_owners_write_strangers_see_nothing() {
         assert_eq!(&*decision.digest, house.set.digest());
     }
     let listed = house.decide(&nils(), "GET /projects").await;
-    assert_eq!(&*listed.resources, ["Company::tinde".into()]);
+    assert_eq!(&*listed.resources, [Arc::from("Company::tinde")]);
     let read = house.decide(&ola(), "GET /projects/1").await;
-    assert_eq!(&*read.resources, ["Project::1".into()]);
+    assert_eq!(&*read.resources, [Arc::from("Project::1")]);
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn the_path_of_a_copy_holds_the_identifier() {
         write.verdict,
         visible("u-kari", Some("/projects/bl%C3%A5%20b/copy"))
     );
-    assert_eq!(&*write.resources, ["Project::blå b".into()]);
+    assert_eq!(&*write.resources, [Arc::from("Project::blå b")]);
 }
 
 #[tokio::test]

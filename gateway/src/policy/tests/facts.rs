@@ -357,7 +357,7 @@ async fn a_things_project_decides() {
     ] {
         let decision = house.decide(&who, line).await;
         assert_eq!(decision.is_allowed(), allowed, "{} {line}", who.id);
-        assert_eq!(&*decision.resources, ["Project::1".into()]);
+        assert_eq!(&*decision.resources, [Arc::from("Project::1")]);
     }
     // Each company asks for itself.
     assert_eq!(

@@ -191,7 +191,7 @@ parent = { project = { from = "file", path = "facts/tasks.toml" } }"#;
             assert_eq!(decision.is_allowed(), allowed, "{kind} {} {line}", who.id);
         }
         let named = house.decide(&kari(), "PUT /projects/seven").await;
-        assert_eq!(&*named.resources, ["Project::7".into()]);
+        assert_eq!(&*named.resources, [Arc::from("Project::7")]);
     }
 }
 
@@ -296,7 +296,7 @@ async fn a_number_and_a_slug_are_one_resource_and_a_write_to_either_drops_both()
         for id in spellings {
             let decision = house.decide(&kari(), &format!("PUT /projects/{id}")).await;
             assert!(decision.is_allowed());
-            assert_eq!(&*decision.resources, ["Project::7".into()]);
+            assert_eq!(&*decision.resources, [Arc::from("Project::7")]);
         }
         let line = format!("PUT /projects/{written}");
         house.forward(&kari(), &line, 200, &[], "").await;

@@ -50,7 +50,7 @@ impl BudgetRecord {
     }
 
     fn draw(&mut self, now: Timestamp, charge: &Charge) {
-        let at = rounded(now, step(&charge.windows));
+        let at = rounded(now, charge.step());
         let place = self.drafts.partition_point(|(own, _)| *own < at);
         match self.drafts.get_mut(place) {
             Some((own, count)) if *own == at => *count = count.saturating_add(1),
@@ -193,16 +193,6 @@ fn budget_id(key: BudgetKey) -> BudgetId {
 fn longest(windows: &[Window]) -> Duration {
     let longest = windows.iter().map(|window| window.per).max();
     longest.unwrap_or_default()
-}
-
-/// The steps that drafts are counted in.
-fn step(windows: &[Window]) -> Duration {
-    let coarse = windows.iter().any(|window| window.limit > Charge::EXACT);
-    let shortest = windows.iter().map(|window| window.per).min();
-    match shortest {
-        Some(shortest) if coarse => shortest / 60,
-        _ => Duration::ZERO,
-    }
 }
 
 /// The end of the step that a moment is in: a draft counts from then, never for less than it must.

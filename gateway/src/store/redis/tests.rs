@@ -1,0 +1,137 @@
+//! Held to the contract against a real `redis-server`, one for each test.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::config::RedisPlace;
+use crate::secret::Secret;
+use crate::store::SharedStore;
+use crate::store::contract::{self, Rig};
+
+/// A server of our own on a socket in a folder of its own; it ends with the test.
+struct Server {
+    folder: tempfile::TempDir,
+    process: Child,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket)
+            .arg("--dir")
+            .arg(folder.path())
+            .args(more)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("`redis-server` runs; tests/run.sh installs it");
+        let started = Instant::now();
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "it is slow");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { folder, process }
+    }
+
+    fn settings(&self) -> RedisStore {
+        let socket = self.folder.path().join("redis.sock");
+        RedisStore {
+            place: RedisPlace::One(Secret::new(format!("redis+unix://{}", socket.display()))),
+            prefix: "portvakt:".to_owned(),
+            // Ten thousand calls at once wait for each other.
+            deadline: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+struct RedisRig {
+    server: Server,
+    store: Arc<Redis>,
+}
+
+impl RedisRig {
+    async fn new() -> Self {
+        let server = Server::start();
+        let store = Redis::open(&server.settings()).await.unwrap();
+        assert!(store.init().await.unwrap());
+        Self {
+            server,
+            store: Arc::new(store),
+        }
+    }
+}
+
+#[async_trait]
+impl Rig for RedisRig {
+    fn store(&self) -> SharedStore {
+        Arc::<Redis>::clone(&self.store)
+    }
+
+    async fn restart(&mut self) {
+        self.store = Arc::new(Redis::open(&self.server.settings()).await.unwrap());
+    }
+}
+
+contract::hold_to_contract!(RedisRig::new().await);
+
+#[tokio::test]
+async fn a_flushed_redis_charges_and_opens_nothing() {
+    let rig = RedisRig::new().await;
+    let now = Timestamp::from_millis(1_795_515_607_123);
+    let flush = redis::cmd("FLUSHALL");
+    rig.store.link.ask::<()>(&flush).await.unwrap();
+    let refused = rig.store.charge_budgets(now, &[], &[]).await.unwrap_err();
+    assert!(refused.to_string().contains("state init"), "{refused}");
+    assert!(rig.store.ready().await.is_err());
+    assert!(rig.store.init().await.unwrap());
+    assert!(!rig.store.init().await.unwrap(), "once");
+    rig.store.charge_budgets(now, &[], &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_that_may_forget_is_refused() {
+    let server = Server::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let refused = Redis::open(&server.settings()).await.unwrap_err();
+    assert!(refused.to_string().contains("noeviction"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_gone_is_unavailable_at_once_and_comes_back_by_itself() {
+    let server = Server::start();
+    let mut settings = server.settings();
+    settings.deadline = Duration::from_millis(100);
+    let store = Redis::open(&settings).await.unwrap();
+    store.init().await.unwrap();
+    let pid = server.process.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().unwrap();
+    signal("-STOP");
+    let asked = Instant::now();
+    assert!(store.ready().await.is_err());
+    assert!(asked.elapsed() < Duration::from_millis(400));
+    let asked = Instant::now();
+    assert!(store.ready().await.is_err(), "the breaker is open");
+    assert!(asked.elapsed() < Duration::from_millis(50));
+    signal("-CONT");
+    let resumed = Instant::now();
+    while store.ready().await.is_err() {
+        assert!(resumed.elapsed() < Duration::from_secs(5), "it stays away");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -162,10 +162,9 @@ impl Sentinels {
         let first = infos
             .first()
             .ok_or_else(|| StoreError::Unavailable("no sentinel is named".to_owned()))?;
-        let mut builder =
-            SentinelClientBuilder::new(addresses, master.to_owned(), SentinelServerType::Master)
-                .map_err(|e| unavailable(&e))?
-                .set_client_to_redis_db(first.redis_settings().db());
+        let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)
+            .map_err(|e| unavailable(&e))?
+            .set_client_to_redis_db(first.redis_settings().db());
         if let Some(name) = first.redis_settings().username() {
             builder = builder
                 .set_client_to_redis_username(name)

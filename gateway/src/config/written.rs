@@ -374,7 +374,11 @@ pub struct Limits {
     pub connections: Option<At<u64>>,
     /// Streams at once per HTTP/2 connection. Default: 100.
     pub streams: Option<At<u64>>,
-    /// How long requests may go on after `SIGTERM`. Default: `30s`.
+    /// How long to go on accepting after `SIGTERM`, while `/readyz` says no, so that load balancers
+    /// look elsewhere; up to 10 min. Default: `0s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub drain_delay: Option<At<String>>,
+    /// How long requests may go on after that. Default: `30s`.
     #[schemars(extend("pattern" = DURATION))]
     pub drain: Option<At<String>>,
 }

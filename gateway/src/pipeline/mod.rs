@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use ipnet::IpNet;
+use tokio::sync::watch;
 
 use crate::audit::Audit;
 use crate::body::Body;
@@ -105,12 +106,31 @@ pub struct Peer {
 /// Whoever holds it keeps the client's connection counted as open: an upgrade outlives the HTTP
 /// that began it.
 #[derive(Clone, Default)]
-pub struct Hold(Option<Arc<dyn std::any::Any + Send + Sync>>);
+pub struct Hold(Option<Arc<dyn Held>>);
+
+/// What a [`Hold`] holds, and drops when the connection is over.
+pub trait Held: Send + Sync {
+    /// Turns true when the gateway ends, and the connection shall.
+    fn draining(&self) -> watch::Receiver<bool>;
+}
 
 impl Hold {
     /// Holds what is dropped when the connection is over.
-    pub fn new(held: impl std::any::Any + Send + Sync) -> Self {
+    pub fn new(held: impl Held + 'static) -> Self {
         Self(Some(Arc::new(held)))
+    }
+
+    /// Resolves when the gateway ends.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        let draining = self.0.as_ref().map(|held| held.draining());
+        async move {
+            match draining {
+                Some(mut draining) => {
+                    let _ = draining.wait_for(|draining| *draining).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

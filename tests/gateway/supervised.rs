@@ -20,6 +20,7 @@ pub(crate) struct Supervisor {
     folder: PathBuf,
     started: usize,
     watchdog: Option<Duration>,
+    descriptors: Option<u32>,
 }
 
 /// One process that it has started.
@@ -46,11 +47,18 @@ impl Supervisor {
             folder: house.dir.path().to_owned(),
             started: 0,
             watchdog: None,
+            descriptors: None,
         }
     }
 
     pub(crate) fn watching(mut self, patience: Duration) -> Self {
         self.watchdog = Some(patience);
+        self
+    }
+
+    /// With so few descriptors (`RLIMIT_NOFILE`).
+    pub(crate) fn scarce(mut self, descriptors: u32) -> Self {
+        self.descriptors = Some(descriptors);
         self
     }
 
@@ -63,9 +71,13 @@ impl Supervisor {
         let told = listen(&notify);
         // Only the process itself knows its number, and the socket must be its third descriptor.
         let script = "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 0</dev/null";
+        let script = match self.descriptors {
+            Some(few) => format!("ulimit -n {few}; {script}"),
+            None => script.to_owned(),
+        };
         let mut command = Command::new("sh");
         command
-            .args(["-c", script, env!("CARGO_BIN_EXE_portvakt")])
+            .args(["-c", &script, env!("CARGO_BIN_EXE_portvakt")])
             .args(["run", "--config"])
             .arg(&self.config)
             .env("LISTEN_FDS", "1")
@@ -124,6 +136,23 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("`{line}` was not told: {:?}\n{}", self.told(), self.log());
+    }
+
+    /// How much of a processor it has used so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let id = self.child.id().expect("it runs");
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|one| one.parse::<u64>().unwrap()).sum();
+        // Ticks are hundredths of a second on every Linux of today (`proc_pid_stat(5)`).
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let id = self.child.id().expect("it runs");
+        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
     }
 
     pub(crate) async fn signal(&self, name: &str) {

@@ -158,6 +158,7 @@ fn listeners(
         Ok(Listener {
             tls: acceptor,
             trusted_proxies: listener.trusted_proxies.as_slice().into(),
+            proxy_protocol: listener.proxy_protocol,
             limits: config.limits,
             metrics: shared.metrics.clone(),
             outlived,

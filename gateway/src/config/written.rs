@@ -101,10 +101,11 @@ pub struct Listener {
     /// Which set of certificates, by its name under `tls`. Left out behind a router that
     /// terminates TLS; then `trusted_proxies` is required.
     pub tls: Option<At<String>>,
-    /// Whether connections open with a PROXY protocol header, as some load balancers send it.
-    /// Needs `trusted_proxies`. Default: `false`.
+    /// Whether connections open with a PROXY protocol header, version 1 or 2, as some load balancers
+    /// send it. Needs `trusted_proxies`; nobody else may connect then. Default: `false`.
     pub proxy_protocol: Option<At<bool>>,
-    /// Networks of the routers whose forwarding headers are believed, such as `10.0.0.0/8`.
+    /// Networks of the routers whose forwarding headers, or PROXY protocol headers, are believed, such
+    /// as `10.0.0.0/8`.
     #[serde(default)]
     pub trusted_proxies: Vec<At<String>>,
 }

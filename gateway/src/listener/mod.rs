@@ -9,11 +9,12 @@ mod guard;
 mod head;
 mod http_server;
 pub mod inherited;
+mod proxy_header;
 mod stall;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Listener {
     pub tls: Option<TlsAcceptor>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Whether those peers, and nobody else, connect, with a PROXY protocol header first.
+    pub proxy_protocol: bool,
     /// What one client may cost.
     pub limits: Limits,
     /// Counts.
@@ -56,6 +59,53 @@ impl std::fmt::Debug for Listener {
             .field("tls", &self.tls.is_some())
             .field("trusted_proxies", &self.trusted_proxies)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where a connection comes from.
+struct Origin {
+    address: IpAddr,
+    encrypted: Option<bool>,
+    /// Whether its forwarding headers are believed.
+    believed: bool,
+}
+
+impl Listener {
+    fn trusts(&self, address: &IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(address))
+    }
+
+    /// The peer itself, or whom its PROXY protocol header names.
+    async fn origin(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<Origin> {
+        let address = peer.ip().to_canonical();
+        let over_tls = self.tls.is_some();
+        if !self.proxy_protocol {
+            return Ok(Origin {
+                address,
+                encrypted: Some(over_tls),
+                believed: self.trusts(&address),
+            });
+        }
+        if !self.trusts(&address) {
+            let error = "a peer that is none of `trusted_proxies` connected where the PROXY protocol is spoken";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+        }
+        let reading =
+            tokio::time::timeout(self.limits.handshake_timeout, proxy_header::read(stream));
+        let header = reading
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(Origin {
+            address: header.client.unwrap_or(address),
+            encrypted: if over_tls {
+                Some(true)
+            } else {
+                header.over_tls
+            },
+            // The header that a client sends through is the client's: it is believed only if the
+            // client is a listed proxy itself.
+            believed: header.client.is_some_and(|client| self.trusts(&client)),
+        })
     }
 }
 
@@ -274,18 +324,18 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn serve(self, stream: TcpStream, address: SocketAddr) -> Result<(), http_server::Error> {
+    async fn serve(
+        self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<(), http_server::Error> {
         stream.set_nodelay(true)?;
-        let ip = address.ip().to_canonical();
+        let origin = self.listener.origin(&mut stream, address).await?;
         let proxies = &self.listener.trusted_proxies;
-        let believed = proxies
-            .iter()
-            .any(|net| net.contains(&ip))
-            .then(|| Arc::clone(proxies));
         let peer = Peer {
-            address: ip,
-            encrypted: self.listener.tls.is_some(),
-            believed,
+            address: origin.address,
+            encrypted: origin.encrypted,
+            believed: origin.believed.then(|| Arc::clone(proxies)),
             hold: self.hold,
         };
         let limits = self.listener.limits;

@@ -95,8 +95,9 @@ pub trait OwnPages: Send + Sync + std::fmt::Debug {
 pub struct Peer {
     /// Its address; with the PROXY protocol, the one told there.
     pub address: IpAddr,
-    /// Whether the connection is encrypted.
-    pub encrypted: bool,
+    /// Whether the client's connection is encrypted; `None` where a router ends the encryption and
+    /// does not say.
+    pub encrypted: Option<bool>,
     /// The trusted proxies, if it is one of them: then its forwarding headers are believed.
     pub believed: Option<Arc<[IpNet]>>,
     /// Keeps the connection counted.

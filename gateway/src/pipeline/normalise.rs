@@ -226,7 +226,14 @@ struct Told {
 
 impl Told {
     fn read(peer: &Peer, headers: &HeaderMap, public: &PublicUrl) -> Result<Self, Refusal> {
-        let seen = if peer.encrypted { "https" } else { "http" };
+        let own = if public.scheme == "http" {
+            "http"
+        } else {
+            "https"
+        };
+        let seen = peer
+            .encrypted
+            .map_or(own, |tls| if tls { "https" } else { "http" });
         let Some(proxies) = &peer.believed else {
             return Ok(Self {
                 address: peer.address,
@@ -238,8 +245,7 @@ impl Told {
         let proto = single(headers, &HeaderName::from_static("x-forwarded-proto"))?;
         let scheme = match proto.map(HeaderValue::as_bytes) {
             // A router that says nothing of it passes on what it is there to pass on.
-            None if public.scheme == "http" => "http",
-            None => "https",
+            None => own,
             Some(b"https") => "https",
             Some(b"http") => "http",
             Some(_) => return Err(Refusal::Forwarded),
@@ -453,7 +459,7 @@ mod tests {
     fn only_a_trusted_peer_tells_of_a_client() {
         let stranger = Peer {
             address: [127, 0, 0, 1].into(),
-            encrypted: false,
+            encrypted: Some(false),
             believed: None,
             hold: Hold::default(),
         };

@@ -109,3 +109,31 @@ fn refusal(error: DatabaseError) -> StoreError {
         other => store_error(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Embedded;
+
+    #[tokio::test]
+    async fn who_waits_in_turn_gets_the_file_when_it_is_let_go_of_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let first = Embedded::open(&path).unwrap();
+        let patience = Duration::from_millis(50);
+        let early = Embedded::open_in_turn(&path, patience, || {}).await;
+        let why = early.unwrap_err().to_string();
+        assert!(why.ends_with("another process has it open"), "{why}");
+
+        let (told, waits) = tokio::sync::oneshot::channel();
+        let patience = Duration::from_secs(30);
+        let second = Embedded::open_in_turn(&path, patience, || told.send(()).unwrap());
+        let first = async {
+            waits.await.unwrap();
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(second, first);
+        second.unwrap();
+    }
+}

@@ -50,8 +50,8 @@ const QUIET: Duration = Duration::from_secs(120);
 /// is in use is told with an answer, and closes without a request on its way.
 const LAST_QUIET: Duration = Duration::from_millis(250);
 /// How long a new connection may take to its first request once the gateway ends: nobody sends it
-/// again by themselves.
-const LAST_FIRST: Duration = Duration::from_secs(1);
+/// again by themselves, and a lost packet takes a second.
+const LAST_FIRST: Duration = Duration::from_secs(2);
 /// How long an HTTP/2 client may take to see that the gateway ends (RFC 9113, section 6.8: the time
 /// of a round trip). One that is gone without a word never does.
 const LAST_STREAM: Duration = Duration::from_secs(1);

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use crate::audit::Audit;
 use crate::body::Body;
 use crate::clock::SharedClock;
-use crate::config::{Config, MethodOverride};
+use crate::config::{Config, MethodOverride, PublicUrl};
 use crate::cookie::Binder;
 use crate::directory::SharedDirectory;
 use crate::metrics::Metrics;
@@ -102,6 +102,16 @@ pub struct Peer {
     pub believed: Option<Arc<[IpNet]>>,
     /// Keeps the connection counted.
     pub hold: Hold,
+}
+
+impl Peer {
+    /// The scheme of the client's connection; where a router does not say, the public URL's.
+    fn scheme(&self, public: &PublicUrl) -> &'static str {
+        match self.encrypted.unwrap_or(public.scheme != "http") {
+            true => "https",
+            false => "http",
+        }
+    }
 }
 
 /// Whoever holds it keeps the client's connection counted as open: an upgrade outlives the HTTP

@@ -226,18 +226,10 @@ struct Told {
 
 impl Told {
     fn read(peer: &Peer, headers: &HeaderMap, public: &PublicUrl) -> Result<Self, Refusal> {
-        let own = if public.scheme == "http" {
-            "http"
-        } else {
-            "https"
-        };
-        let seen = peer
-            .encrypted
-            .map_or(own, |tls| if tls { "https" } else { "http" });
         let Some(proxies) = &peer.believed else {
             return Ok(Self {
                 address: peer.address,
-                scheme: seen,
+                scheme: peer.scheme(public),
                 request_id: None,
                 traceparent: None,
             });
@@ -245,7 +237,8 @@ impl Told {
         let proto = single(headers, &HeaderName::from_static("x-forwarded-proto"))?;
         let scheme = match proto.map(HeaderValue::as_bytes) {
             // A router that says nothing of it passes on what it is there to pass on.
-            None => own,
+            None if public.scheme == "http" => "http",
+            None => "https",
             Some(b"https") => "https",
             Some(b"http") => "http",
             Some(_) => return Err(Refusal::Forwarded),

@@ -45,3 +45,4 @@ mod story;
 mod streams;
 mod table;
 mod tls;
+mod values;

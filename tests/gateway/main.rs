@@ -49,3 +49,4 @@ mod streams;
 mod supervised;
 mod table;
 mod tls;
+mod values;

@@ -12,11 +12,11 @@ mod loaded;
 mod operations;
 mod readiness;
 mod reload;
+mod shared_store;
 mod standing;
 mod workers;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +45,6 @@ use crate::secret::Key;
 use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
-use crate::store::embedded::Embedded;
-use crate::store::redis::Redis;
 pub(crate) use databases::examine_queries;
 use in_force::Standing;
 use loaded::Loaded;
@@ -134,7 +132,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     let sockets = workers::bind_all(&config)?;
     let admin_socket = bind_admin(config.admin.bind).await?;
 
-    let store = open_store(&config).await?;
+    let store = shared_store::open(&config).await?;
     let clock = match clock {
         Some(clock) => clock,
         None => Arc::new(SystemClock::starting_at(
@@ -210,17 +208,6 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
     gateway.begin(sockets, admin_socket, carriers.outbox).await
 }
 
-async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
-    Ok(match &config.store {
-        config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
-        config::Store::Redis(settings) => {
-            // Boxed: the layouts of its many futures would nest too deep.
-            let opening: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Redis::open(settings));
-            Arc::new(opening.await.map_err(other)?)
-        }
-    })
-}
-
 impl Gateway {
     async fn begin(
         self: Arc<Self>,
@@ -275,6 +262,10 @@ impl Gateway {
         tasks.push(tokio::spawn(
             Arc::clone(&self).watch_people(stopped.clone()),
         ));
+        if let Some(others) = self.store.others() {
+            let watching = Arc::clone(&self).watch_store(others, stopped.clone());
+            tasks.push(tokio::spawn(watching));
+        }
         tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
         self.note("gateway.start", "ok").await?;
         Ok(Running {
@@ -304,7 +295,11 @@ impl Gateway {
             if let Err(error) = self.shared.sessions.flush().await {
                 tracing::warn!(%error, "the use of sessions could not be written down");
             }
-            if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
+            let marked = self.store.mark_time(self.shared.clock.now()).await;
+            if self.store.others().is_none() {
+                self.shared.metrics.store_up.set(marked.is_ok().into());
+            }
+            if let Err(error) = marked {
                 tracing::warn!(%error, "the time could not be written down");
             }
             if let Err(error) = self.login.watch().await {

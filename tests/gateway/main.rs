@@ -38,6 +38,8 @@ mod ran;
 mod reading;
 mod receipts;
 mod recorder;
+mod redis;
+mod shared;
 mod shield;
 mod sms;
 mod standing;

@@ -13,8 +13,8 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture,
-    ScriptInvocation, Value,
+    Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError,
+    RedisFuture, ScriptInvocation, Value,
 };
 use tokio::sync::Mutex;
 
@@ -25,6 +25,10 @@ use crate::store::{StoreError, StoreResult};
 const BREAK: Duration = Duration::from_millis(250);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// What is said of a Redis that `state init` has not prepared.
+pub(super) const NO_EPOCH: &str =
+    "redis holds no epoch: it is new or was flushed; run `portvakt state init`";
 
 /// The way to Redis.
 pub(super) struct Link {
@@ -148,39 +152,8 @@ impl Way {
 }
 
 impl Sentinels {
-    /// The URLs' user and password are the master's and its sentinels' alike.
     fn new(urls: &[crate::secret::Secret], master: &str) -> StoreResult<Self> {
-        let infos = urls
-            .iter()
-            .map(|url| {
-                expose(url)?
-                    .into_connection_info()
-                    .map_err(|e| unavailable(&e))
-            })
-            .collect::<StoreResult<Vec<_>>>()?;
-        let addresses: Vec<ConnectionAddr> = infos.iter().map(|i| i.addr().clone()).collect();
-        let first = infos
-            .first()
-            .ok_or_else(|| StoreError::Unavailable("no sentinel is named".to_owned()))?;
-        let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)
-            .map_err(|e| unavailable(&e))?
-            .set_client_to_redis_db(first.redis_settings().db());
-        if let Some(name) = first.redis_settings().username() {
-            builder = builder
-                .set_client_to_redis_username(name)
-                .set_client_to_sentinel_username(name);
-        }
-        if let Some(word) = first.redis_settings().password() {
-            builder = builder
-                .set_client_to_redis_password(word)
-                .set_client_to_sentinel_password(word);
-        }
-        if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
-            builder = builder
-                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
-                .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
-        }
-        let client = builder.build().map_err(|e| unavailable(&e))?;
+        let client = sentinel_client(urls, master, ProtocolVersion::RESP2)?;
         Ok(Self {
             client: Mutex::new(client),
             master: Mutex::new(None),
@@ -292,17 +265,55 @@ impl Breaker {
     }
 }
 
-fn expose(url: &crate::secret::Secret) -> StoreResult<&str> {
+/// The URLs' user and password are the master's and its sentinels' alike.
+pub(super) fn sentinel_client(
+    urls: &[crate::secret::Secret],
+    master: &str,
+    protocol: ProtocolVersion,
+) -> StoreResult<SentinelClient> {
+    let infos = urls
+        .iter()
+        .map(|url| {
+            expose(url)?
+                .into_connection_info()
+                .map_err(|e| unavailable(&e))
+        })
+        .collect::<StoreResult<Vec<_>>>()?;
+    let addresses: Vec<ConnectionAddr> = infos.iter().map(|i| i.addr().clone()).collect();
+    let first = infos
+        .first()
+        .ok_or_else(|| StoreError::Unavailable("no sentinel is named".to_owned()))?;
+    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)
+        .map_err(|e| unavailable(&e))?
+        .set_client_to_redis_protocol(protocol)
+        .set_client_to_redis_db(first.redis_settings().db());
+    if let Some(name) = first.redis_settings().username() {
+        builder = builder
+            .set_client_to_redis_username(name)
+            .set_client_to_sentinel_username(name);
+    }
+    if let Some(word) = first.redis_settings().password() {
+        builder = builder
+            .set_client_to_redis_password(word)
+            .set_client_to_sentinel_password(word);
+    }
+    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
+        builder = builder
+            .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+            .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
+    }
+    builder.build().map_err(|e| unavailable(&e))
+}
+
+pub(super) fn expose(url: &crate::secret::Secret) -> StoreResult<&str> {
     url.expose_text()
         .ok_or_else(|| StoreError::Unavailable("the address of redis is no text".to_owned()))
 }
 
 /// What Redis says, in the store's own words.
-fn unavailable(error: &RedisError) -> StoreError {
+pub(super) fn unavailable(error: &RedisError) -> StoreError {
     match error.code() {
-        Some("NOEPOCH") => StoreError::Unavailable(
-            "redis holds no epoch: it is new or was flushed; run `portvakt state init`".to_owned(),
-        ),
+        Some("NOEPOCH") => StoreError::Unavailable(NO_EPOCH.to_owned()),
         _ => StoreError::Unavailable(format!("redis: {error}")),
     }
 }

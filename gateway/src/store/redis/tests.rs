@@ -12,6 +12,8 @@ use crate::secret::Secret;
 use crate::store::SharedStore;
 use crate::store::contract::{self, Rig};
 
+const NOW: Timestamp = Timestamp::from_millis(1_795_515_607_123);
+
 /// A server of our own on a socket in a folder of its own; it ends with the test.
 struct Server {
     folder: tempfile::TempDir,
@@ -50,6 +52,7 @@ impl Server {
             prefix: "portvakt:".to_owned(),
             // Ten thousand calls at once wait for each other.
             deadline: Duration::from_secs(20),
+            grace: Duration::ZERO,
         }
     }
 }
@@ -70,7 +73,7 @@ impl RedisRig {
     async fn new() -> Self {
         let server = Server::start();
         let store = Redis::open(&server.settings()).await.unwrap();
-        assert!(store.init().await.unwrap());
+        assert_eq!(store.init(NOW, false).await.unwrap(), Prepared::Young);
         Self {
             server,
             store: Arc::new(store),
@@ -94,14 +97,15 @@ contract::hold_to_contract!(RedisRig::new().await);
 #[tokio::test]
 async fn a_flushed_redis_charges_and_opens_nothing() {
     let rig = RedisRig::new().await;
-    let now = Timestamp::from_millis(1_795_515_607_123);
+    let now = NOW;
     let flush = redis::cmd("FLUSHALL");
     rig.store.link.ask::<()>(&flush).await.unwrap();
     let refused = rig.store.charge_budgets(now, &[], &[]).await.unwrap_err();
     assert!(refused.to_string().contains("state init"), "{refused}");
     assert!(rig.store.ready().await.is_err());
-    assert!(rig.store.init().await.unwrap());
-    assert!(!rig.store.init().await.unwrap(), "once");
+    assert_eq!(rig.store.init(NOW, false).await.unwrap(), Prepared::Young);
+    let again = rig.store.init(NOW, true).await.unwrap();
+    assert_eq!(again, Prepared::Already, "once");
     rig.store.charge_budgets(now, &[], &[]).await.unwrap();
 }
 
@@ -118,7 +122,7 @@ async fn a_redis_that_is_gone_is_unavailable_at_once_and_comes_back_by_itself() 
     let mut settings = server.settings();
     settings.deadline = Duration::from_millis(100);
     let store = Redis::open(&settings).await.unwrap();
-    store.init().await.unwrap();
+    store.init(NOW, false).await.unwrap();
     let pid = server.process.id().to_string();
     let signal = |name: &str| Command::new("kill").args([name, &pid]).status().unwrap();
     signal("-STOP");

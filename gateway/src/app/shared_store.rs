@@ -1,0 +1,121 @@
+//! The store that several gateways share: opened, and watched for what becomes of it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{AppError, Gateway, other, raised};
+use crate::admin::Check;
+use crate::audit::Record;
+use crate::config::{self, Config};
+use crate::store::embedded::Embedded;
+use crate::store::redis::Redis;
+use crate::store::{Condition, Others, SharedStore};
+
+/// How often the store's state is looked at, for metrics and alerts.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The store that is configured.
+pub(super) async fn open(config: &Config) -> Result<SharedStore, AppError> {
+    Ok(match &config.store {
+        config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
+        config::Store::Redis(settings) => {
+            // Boxed: the layouts of its many futures would nest too deep.
+            let opening: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Redis::join(settings));
+            Arc::new(opening.await.map_err(other)?)
+        }
+    })
+}
+
+impl Gateway {
+    /// Tells what becomes of the store: metrics, log and audit trail.
+    pub(super) async fn watch_store(
+        self: Arc<Self>,
+        others: Arc<Others>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut known = None;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = raised(&mut stopped) => return,
+            }
+            let now = others.condition();
+            // The first heartbeat has just been asked for.
+            let first = known.is_none() && now == Condition::Silent && !others.was_heard();
+            if known == Some(now) || first {
+                continue;
+            }
+            self.tell_condition(now, known);
+            known = Some(now);
+        }
+    }
+
+    fn tell_condition(&self, now: Condition, before: Option<Condition>) {
+        let metrics = &self.shared.metrics;
+        metrics.store_up.set((now == Condition::Well).into());
+        if now != Condition::Silent {
+            let missing = now == Condition::NoEpoch;
+            metrics.store_epoch_missing.set(missing.into());
+        }
+        let event = match now {
+            Condition::Well if before.is_none() => return,
+            Condition::Well => {
+                tracing::info!("the store answers");
+                "store.well"
+            }
+            Condition::Silent => {
+                tracing::error!("{}", trouble(now));
+                "store.silent"
+            }
+            Condition::NoEpoch => {
+                tracing::error!("{}", trouble(now));
+                "store.no_epoch"
+            }
+            Condition::Evicting => {
+                tracing::error!("{}", trouble(now));
+                "store.evicting"
+            }
+        };
+        let result = if now == Condition::Well {
+            "ok"
+        } else {
+            "failed"
+        };
+        let record = Record::new(self.shared.clock.now(), event, result);
+        if let Err(error) = self.shared.audit.note(record) {
+            tracing::error!(%error, "what became of the store was not recorded");
+        }
+    }
+
+    /// Whether other gateways' changes are told, where there may be others.
+    pub(super) fn others_check(&self) -> Option<Check> {
+        let others = self.store.others()?;
+        let fault = (!others.is_current()).then(|| trouble(Condition::Silent).to_owned());
+        Some(Check {
+            name: "store:others".to_owned(),
+            ok: fault.is_none(),
+            reason: fault,
+            optional: true,
+        })
+    }
+}
+
+const fn trouble(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Well => "the store answers",
+        Condition::Silent => {
+            "the store does not tell what other gateways change: nothing in memory is believed"
+        }
+        Condition::NoEpoch => {
+            "the store holds no epoch: it is new or was flushed, and every session and challenge is void; `portvakt state init` prepares it"
+        }
+        Condition::Evicting => {
+            "the store may drop keys when its memory is full: its `maxmemory-policy` must be `noeviction`; logins are refused"
+        }
+    }
+}

@@ -263,8 +263,12 @@ impl Gateway {
             Arc::clone(&self).watch_people(stopped.clone()),
         ));
         if let Some(others) = self.store.others() {
+            let following = Arc::clone(&self).follow_keys(Arc::clone(&others), stopped.clone());
+            tasks.push(tokio::spawn(following));
             let watching = Arc::clone(&self).watch_store(others, stopped.clone());
             tasks.push(tokio::spawn(watching));
+            let clearing = Arc::clone(&self).clear_doubts(stopped.clone());
+            tasks.push(tokio::spawn(clearing));
         }
         tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
         self.note("gateway.start", "ok").await?;
@@ -362,7 +366,7 @@ impl Running {
         // What they asked for is owed to people as much as an answer is.
         let rest = end.saturating_duration_since(Instant::now());
         self.gateway.login.drain(rest).await;
-        if let Err(error) = self.gateway.shared.sessions.flush().await {
+        if let Err(error) = self.gateway.shared.sessions.flush_all().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }
         if let Err(error) = self.gateway.note("gateway.stop", "ok").await {

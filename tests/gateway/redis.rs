@@ -74,16 +74,15 @@ impl Redis {
         say(self.port, words).await
     }
 
-    /// How often each command was called, by name: what a gateway asks on its own account, such as
-    /// heartbeats, is among it.
-    pub(crate) async fn calls(&self, command: &str) -> u64 {
+    /// How often commands of these names were called so far.
+    pub(crate) async fn calls(&self, commands: &[&str]) -> u64 {
         let told = self.say(&["INFO", "commandstats"]).await;
-        let name = format!("cmdstat_{command}:calls=");
-        let line = told.lines().find(|line| line.starts_with(&name));
-        line.map_or(0, |line| {
-            let rest = line.strip_prefix(&name).unwrap();
-            rest.split(',').next().unwrap().parse().unwrap()
-        })
+        let calls = told.lines().filter_map(|line| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let count: u64 = rest.split(',').next()?.parse().ok()?;
+            commands.contains(&name).then_some(count)
+        });
+        calls.sum()
     }
 }
 
@@ -140,6 +139,15 @@ pub(crate) fn on(url: &str, more: &str) -> impl FnOnce(&mut String) {
              [keys]\nmaster = \"file:{folder}/master.key\"\n\n{after}"
         );
     }
+}
+
+/// Two houses on a Redis that is prepared, before the same application.
+pub(crate) async fn two(url: &str, more: &str) -> (House, House) {
+    let first = House::open_with(on(url, more), None).await;
+    let (done, said) = command(&first, &["state", "init"]).await;
+    assert!(done, "{said}");
+    let second = beside(&first, url, more).await;
+    (first, second)
 }
 
 /// A house on this Redis.

@@ -1,10 +1,11 @@
 //! The store that several gateways share: opened, and watched for what becomes of it.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::{AppError, Gateway, other, raised};
 use crate::admin::Check;
@@ -12,10 +13,13 @@ use crate::audit::Record;
 use crate::config::{self, Config};
 use crate::store::embedded::Embedded;
 use crate::store::redis::Redis;
-use crate::store::{Condition, Others, SharedStore};
+use crate::store::{Change, Condition, Hears, Others, SharedStore};
 
 /// How often the store's state is looked at, for metrics and alerts.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often, while nothing is told, the store is asked about what is open.
+const ASK: Duration = Duration::from_millis(300);
 
 /// The store that is configured.
 pub(super) async fn open(config: &Config) -> Result<SharedStore, AppError> {
@@ -39,12 +43,18 @@ impl Gateway {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut known = None;
+        let mut asked = Instant::now();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = raised(&mut stopped) => return,
             }
             let now = others.condition();
+            self.shared.authoriser.give_up_on_others();
+            if others.is_lost() && asked.elapsed() >= ASK {
+                self.ask_or_let_go().await;
+                asked = Instant::now();
+            }
             // The first heartbeat has just been asked for.
             let first = known.is_none() && now == Condition::Silent && !others.was_heard();
             if known == Some(now) || first {
@@ -52,6 +62,43 @@ impl Gateway {
             }
             self.tell_condition(now, known);
             known = Some(now);
+        }
+    }
+
+    /// Nothing is told of what others end: what is open goes on only as the store says so.
+    async fn ask_or_let_go(&self) {
+        let sessions = &self.shared.sessions;
+        if let Err(error) = sessions.ask_for_all().await {
+            tracing::debug!(%error, "what others have ended is not known");
+            sessions.let_go();
+        }
+    }
+
+    /// Asks about every session that others may have ended, as it is told.
+    pub(super) async fn clear_doubts(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.shared.sessions.clear_doubts() => {}
+            () = raised(&mut stopped) => {}
+        }
+    }
+
+    /// Takes over the assertion's keys as another gateway exchanges them.
+    pub(super) async fn follow_keys(
+        self: Arc<Self>,
+        others: Arc<Others>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let exchanged = Arc::new(KeysExchanged::default());
+        let hearer: Weak<KeysExchanged> = Arc::downgrade(&exchanged);
+        others.tell_too(hearer);
+        loop {
+            tokio::select! {
+                () = exchanged.0.notified() => {}
+                () = raised(&mut stopped) => return,
+            }
+            if let Err(error) = self.shared.keyring.rotate_if_due().await {
+                tracing::warn!(%error, "the assertion's keys could not be read again");
+            }
         }
     }
 
@@ -102,6 +149,18 @@ impl Gateway {
             reason: fault,
             optional: true,
         })
+    }
+}
+
+/// Hears that the assertion's keys may be others by now.
+#[derive(Debug, Default)]
+struct KeysExchanged(Notify);
+
+impl Hears for KeysExchanged {
+    fn hear(&self, change: &Change<'_>) {
+        if matches!(change, Change::Sealed | Change::Anything) {
+            self.0.notify_one();
+        }
     }
 }
 

@@ -78,6 +78,7 @@ pub enum Condition {
 /// The way on which others' changes are told.
 pub struct Others {
     begun: Instant,
+    grace: Duration,
     /// Milliseconds after `begun` at which the store was last known to have told everything.
     heard: AtomicU64,
     /// Whether a heartbeat waits for its answer longer than a call may take.
@@ -88,11 +89,12 @@ pub struct Others {
 }
 
 impl Others {
-    /// Nothing was heard yet.
+    /// Nothing was heard yet; `grace` is what the configuration allows.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(grace: Duration) -> Self {
         Self {
             begun: Instant::now(),
+            grace,
             heard: AtomicU64::new(0),
             late: AtomicBool::new(true),
             epoch_missing: AtomicBool::new(false),
@@ -117,6 +119,18 @@ impl Others {
     #[must_use]
     pub fn is_prompt(&self) -> bool {
         !self.late.load(Ordering::Acquire) && self.is_current()
+    }
+
+    /// Whether what is in memory may still serve what only reads, while the store does not answer.
+    #[must_use]
+    pub fn within_grace(&self) -> bool {
+        self.silence() < self.grace
+    }
+
+    /// Whether nothing that depends on the store may go on: not even what is open already.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.silence() >= self.grace.max(BELIEF)
     }
 
     /// How long ago the store was last known to have told everything.
@@ -196,12 +210,6 @@ impl Others {
     }
 }
 
-impl Default for Others {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl fmt::Debug for Others {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Others")
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_was_never_heard_or_long_ago_is_not_believed() {
-        let others = Others::new();
+        let others = Others::new(Duration::ZERO);
         assert!(!others.is_current() && others.silence() == Duration::MAX);
         others.heard(Some(Instant::now()), false);
         assert!(others.is_current() && others.is_prompt());
@@ -224,7 +232,7 @@ mod tests {
         assert!(others.is_current() && !others.is_prompt());
         let long_ago = Others {
             begun: Instant::now().checked_sub(BELIEF * 3).unwrap(),
-            ..Others::new()
+            ..Others::new(Duration::ZERO)
         };
         let since = Instant::now().checked_sub(BELIEF * 2).unwrap();
         long_ago.heard(Some(since), false);
@@ -233,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_state_of_the_store_is_told_by_what_matters_most() {
-        let others = Others::new();
+        let others = Others::new(Duration::ZERO);
         assert_eq!(others.condition(), Condition::Silent);
         others.heard(Some(Instant::now()), false);
         assert_eq!(others.condition(), Condition::Well);

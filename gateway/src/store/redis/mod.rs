@@ -100,7 +100,7 @@ impl Redis {
     /// As [`Redis::open`].
     pub async fn join(settings: &RedisStore) -> StoreResult<Self> {
         let mut redis = Self::open(settings).await?;
-        let others = Arc::new(Others::new());
+        let others = Arc::new(Others::new(settings.grace));
         let names = Names {
             session: format!("{}session:{{", redis.prefix),
             suspended: redis.login_key("suspended"),

@@ -1,5 +1,8 @@
 //! Held to the contract against a real `redis-server`, one for each test.
 
+mod cluster;
+mod sentinel;
+
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,13 +50,46 @@ impl Server {
 
     fn settings(&self) -> RedisStore {
         let socket = self.folder.path().join("redis.sock");
-        RedisStore {
-            place: RedisPlace::One(Secret::new(format!("redis+unix://{}", socket.display()))),
-            prefix: "portvakt:".to_owned(),
-            // Ten thousand calls at once wait for each other.
-            deadline: Duration::from_secs(20),
-            grace: Duration::ZERO,
-        }
+        settings(RedisPlace::One(Secret::new(format!(
+            "redis+unix://{}",
+            socket.display()
+        ))))
+    }
+}
+
+fn settings(place: RedisPlace) -> RedisStore {
+    RedisStore {
+        place,
+        prefix: "portvakt:".to_owned(),
+        // Ten thousand calls at once wait for each other.
+        deadline: Duration::from_secs(20),
+        grace: Duration::ZERO,
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Says something to the server on a port.
+fn say<T: FromRedisValue>(port: u16, words: &[&str]) -> T {
+    let client = ::redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+    let mut way = client.get_connection().unwrap();
+    let mut command = ::redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    command.query(&mut way).unwrap()
+}
+
+/// Waits until something is so.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "not so: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

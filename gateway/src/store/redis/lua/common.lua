@@ -149,6 +149,12 @@ end
 
 -- Challenges.
 
+-- The process that counts. A master that took over, or was started again, may not know of the last
+-- attempts that were acknowledged: a challenge is good only where it was opened.
+local function counter()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
 local function load_challenge(id, now)
   local flat = redis.call('HGETALL', key('challenge', id))
   if #flat == 0 then
@@ -158,7 +164,7 @@ local function load_challenge(id, now)
   for place = 1, #flat, 2 do
     challenge[flat[place]] = flat[place + 1]
   end
-  if tonumber(challenge.expires) <= now then
+  if tonumber(challenge.expires) <= now or challenge.counter ~= counter() then
     return nil
   end
   return challenge

@@ -190,8 +190,10 @@ end
 -- The fleet's budget: kept as the moment at which it is full again.
 
 local function shield(now, unit, burst)
-  local meta = redis.call('HMGET', base .. 'meta', 'full_at', 'raised_at', 'by_hand')
+  local meta = redis.call('HMGET', base .. 'meta', 'full_at', 'raised_at', 'by_hand', 'high_water')
   local full_at = tonumber(meta[1] or '0')
+  -- Gateways' clocks differ, and calls overtake each other: time does not go back here.
+  now = math.max(now, tonumber(meta[4] or '0'))
   local left = math.max(burst - math.ceil(math.max(full_at - now, 0) / unit), 0)
   local raised = meta[2] and tonumber(meta[2])
   local by_hand = raised and meta[3]

@@ -313,7 +313,7 @@ impl Store for Redis {
     }
 
     async fn touch_sessions(&self, seen: &[(BearerHash, Timestamp)]) -> StoreResult<()> {
-        let seen = seen.to_vec().into_iter();
+        let seen = seen.iter().copied();
         let touching = seen.map(|(id, at)| self.touch(id, at));
         together(touching).await.map(drop)
     }

@@ -175,7 +175,7 @@ impl Redis {
             }
         };
         let mut found = Vec::with_capacity(ids.len());
-        let records = ids.clone().into_iter().map(|id| self.session_record(id));
+        let records = ids.iter().copied().map(|id| self.session_record(id));
         let records = together(records).await?;
         for (id, record) in ids.into_iter().zip(records) {
             let covered = record.filter(|record| match which {

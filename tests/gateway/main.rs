@@ -50,3 +50,4 @@ mod story;
 mod streams;
 mod table;
 mod tls;
+mod values;

@@ -5,12 +5,14 @@
 //! character, so that no input can begin a line of its own.
 
 mod search;
+mod segments;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -18,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 
 pub use search::find;
+use segments::Segments;
 
 /// How many records may wait for the writer.
 const QUEUE: usize = 8192;
@@ -25,7 +28,10 @@ const QUEUE: usize = 8192;
 /// One thing that happened.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Record {
-    /// When, in UTC.
+    /// When.
+    #[serde(skip)]
+    pub moment: Timestamp,
+    /// The same for people, in UTC.
     pub at: String,
     /// What, in dotted words: `login.code`, `decision`, `session.revoke`, `reload.policy` …
     pub event: &'static str,
@@ -68,6 +74,7 @@ impl Record {
     #[must_use]
     pub fn new(at: Timestamp, event: &'static str, result: impl Into<String>) -> Self {
         Self {
+            moment: at,
             at: at.rfc3339(),
             event,
             result: result.into(),
@@ -93,23 +100,19 @@ struct Entry {
 }
 
 impl Audit {
-    /// Opens the trail in a folder, which is made if missing, and starts its writer.
+    /// Opens the trail in a folder, which is made if missing, and starts its writer. Records of
+    /// days that are over by more than `keep` are removed.
     ///
     /// # Errors
     ///
     /// What the system says of the folder or file.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub fn open(dir: &Path, keep: Duration) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.read(true).open(dir.join("audit.jsonl"))?;
-        drop_torn_tail(&file)?;
+        let segments = Segments::open(dir, keep)?;
         let (queue, entries) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || write_all(file, &entries))?;
+            .spawn(move || write_all(segments, &entries))?;
         Ok(Self { queue })
     }
 
@@ -176,10 +179,11 @@ fn drop_torn_tail(mut file: &File) -> io::Result<()> {
 }
 
 /// Writes what is queued in batches: one flush and one sync for all that waited together.
-fn write_all(mut file: File, entries: &Receiver<Entry>) {
+fn write_all(mut segments: Segments, entries: &Receiver<Entry>) {
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Ok(first) = entries.recv() {
+        let moment = first.record.moment;
         let batch = std::iter::once(first).chain(entries.try_iter().take(QUEUE));
         for entry in batch {
             if serde_json::to_writer(&mut lines, &entry.record).is_ok() {
@@ -187,7 +191,10 @@ fn write_all(mut file: File, entries: &Receiver<Entry>) {
                 waiting.extend(entry.durable);
             }
         }
-        match write(&mut file, &lines, !waiting.is_empty()) {
+        let written = segments
+            .at(moment)
+            .and_then(|file| write(file, &lines, !waiting.is_empty()));
+        match written {
             Ok(()) => waiting.drain(..).for_each(|durable| {
                 let _ = durable.send(());
             }),
@@ -219,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn a_kept_record_is_one_line_on_disk_whatever_it_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path()).unwrap();
+        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
         let mut record = Record::new(Timestamp::from_millis(0), "login.email", "ok");
         record.detail = Some("a\nb\u{2028}\"c".to_owned());
         audit.keep(record).await.unwrap();
@@ -240,7 +247,7 @@ mod tests {
             (&format!("{{}}\n{}", "x".repeat(9000)), 1),
         ] {
             std::fs::write(&path, before).unwrap();
-            let audit = Audit::open(dir.path()).unwrap();
+            let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
             audit
                 .keep(Record::new(Timestamp::from_millis(0), "a", "ok"))
                 .await

@@ -13,12 +13,12 @@ mod operations;
 mod readiness;
 mod reload;
 mod running;
+mod shared_store;
 mod standing;
 mod supervisor;
 mod workers;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +47,6 @@ use crate::secret::Key;
 use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
-use crate::store::embedded::Embedded;
-use crate::store::redis::Redis;
 pub(crate) use databases::examine_queries;
 use in_force::Standing;
 use loaded::Loaded;
@@ -80,9 +78,6 @@ pub enum AppError {
     #[error("{0}")]
     Start(String),
 }
-
-/// How long a gateway may take to end beyond its drain.
-const HANDOVER: Duration = Duration::from_secs(10);
 
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -133,7 +128,7 @@ pub async fn start_on(
     let listeners: Vec<SocketAddr> = config.listeners.iter().map(|one| one.bind).collect();
     inherited.nothing_left(&listeners)?;
 
-    let store = open_store(&config, inherited.any()).await?;
+    let store = shared_store::open(&config, inherited.any()).await?;
     let admin_socket = match early {
         Some(socket) => socket,
         None => bind_admin(config.admin.bind).await?,
@@ -215,28 +210,6 @@ pub async fn start_on(
         .await
 }
 
-/// The store; one that another gateway has open is waited for, if `in_turn`, as long as that one
-/// may drain.
-async fn open_store(config: &Config, in_turn: bool) -> Result<SharedStore, AppError> {
-    Ok(match &config.store {
-        config::Store::Embedded { path } if in_turn => {
-            let drain = config.limits.drain_delay + config.limits.drain;
-            let waits = || {
-                tracing::info!("waiting until the gateway before this one lets go of the store");
-                supervisor::waiting(drain);
-            };
-            let opening = Embedded::open_in_turn(path, drain + HANDOVER, waits);
-            Arc::new(opening.await.map_err(other)?)
-        }
-        config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
-        config::Store::Redis(settings) => {
-            // Boxed: the layouts of its many futures would nest too deep.
-            let opening: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(Redis::open(settings));
-            Arc::new(opening.await.map_err(other)?)
-        }
-    })
-}
-
 impl Gateway {
     async fn begin(
         self: Arc<Self>,
@@ -296,6 +269,14 @@ impl Gateway {
         tasks.push(tokio::spawn(
             Arc::clone(&self).watch_people(stopped.clone()),
         ));
+        if let Some(others) = self.store.others() {
+            let following = Arc::clone(&self).follow_keys(Arc::clone(&others), stopped.clone());
+            tasks.push(tokio::spawn(following));
+            let watching = Arc::clone(&self).watch_store(others, stopped.clone());
+            tasks.push(tokio::spawn(watching));
+            let clearing = Arc::clone(&self).clear_doubts(stopped.clone());
+            tasks.push(tokio::spawn(clearing));
+        }
         let reloads = reload::watch(Arc::clone(&self), hangup, stopped);
         tasks.push(tokio::spawn(reloads));
         self.note("gateway.start", "ok").await?;
@@ -328,7 +309,11 @@ impl Gateway {
             if let Err(error) = self.shared.sessions.flush().await {
                 tracing::warn!(%error, "the use of sessions could not be written down");
             }
-            if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
+            let marked = self.store.mark_time(self.shared.clock.now()).await;
+            if self.store.others().is_none() {
+                self.shared.metrics.store_up.set(marked.is_ok().into());
+            }
+            if let Err(error) = marked {
                 tracing::warn!(%error, "the time could not be written down");
             }
             if let Err(error) = self.login.watch().await {

@@ -28,11 +28,16 @@ async fn whoami(house: &House, cookie: &str) -> StatusCode {
     answer.status()
 }
 
-type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// Kari's open WebSocket, which works.
 async fn open_socket(house: &House, cookie: &str) -> WebSocket {
-    let mut request = format!("wss://localhost:{}/projects/1/live", house.port)
+    open_socket_of(house, cookie, "1").await
+}
+
+/// An open WebSocket of a project's owner, which works.
+pub(crate) async fn open_socket_of(house: &House, cookie: &str, project: &str) -> WebSocket {
+    let mut request = format!("wss://localhost:{}/projects/{project}/live", house.port)
         .into_client_request()
         .unwrap();
     request
@@ -45,7 +50,7 @@ async fn open_socket(house: &House, cookie: &str) -> WebSocket {
 }
 
 /// Waits until it is closed, at most a second.
-async fn closes(mut socket: WebSocket) -> bool {
+pub(crate) async fn closes(mut socket: WebSocket) -> bool {
     let closed = async {
         while let Some(Ok(message)) = socket.next().await {
             if message.is_close() {

@@ -27,6 +27,7 @@ impl Gateway {
                 .err()
                 .map(|error| error.to_string()),
         ));
+        checks.extend(self.others_check());
         checks.push(check(
             "directory",
             self.shared

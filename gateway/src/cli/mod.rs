@@ -9,6 +9,7 @@ mod policy;
 pub mod run;
 mod session;
 mod shield;
+mod state;
 mod user;
 
 use std::io::Write as _;
@@ -56,6 +57,9 @@ enum Command {
     /// Rotate the keys that sign the assertion
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Prepare the store that several gateways share
+    #[command(subcommand)]
+    State(state::StateCommand),
     /// Make development certificates, or show the ones in use
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Session(command) => session::run(&command),
         Command::Shield(command) => shield::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::State(command) => state::run(&command),
         Command::Certs(command) => certs::run(&command),
     }
 }

@@ -236,6 +236,8 @@ pub struct RedisStore {
     pub prefix: String,
     /// How long one call may take.
     pub deadline: Duration,
+    /// How long, while it does not answer, what is in memory serves safe methods.
+    pub grace: Duration,
 }
 
 /// Where a Redis is. The addresses hold its password.

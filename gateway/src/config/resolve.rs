@@ -110,6 +110,7 @@ impl Resolver<'_> {
         let tls = self.tls(&written.tls);
         let listeners = self.listeners(written, &tls);
         let store = self.store(&written.store);
+        self.shared_key(written, &store);
         let audit = self.audit(&written.audit, &store);
         let directory = self.directory(written.directory.as_ref());
         Config {

@@ -428,14 +428,19 @@ fn addresses_that_are_in_each_others_way_are_refused() {
 }
 
 #[test]
-fn promises_that_nobody_keeps_yet_are_refused() {
+fn a_redis_needs_an_address_and_a_key_that_all_instances_share() {
     let text = format!("{LEAST}[store]\nkind = \"redis\"\n");
     assert_eq!(
         complaints(&text),
         [
-            "16:8 `store.kind` is `redis`, which this version does not offer yet",
             "16:8 `store.url`: environment variable `REDIS_URL` is not set",
+            "16:8 `keys.master` is missing: the instances on one `redis` share one key",
         ]
+    );
+    let text = format!("{LEAST}[store]\ngrace = \"3s\"\n");
+    assert_eq!(
+        complaints(&text),
+        ["16:9 `store.grace` is for `kind = \"redis\"`"]
     );
 }
 

@@ -155,6 +155,11 @@ pub struct Store {
     /// Default: `100ms`.
     #[schemars(extend("pattern" = DURATION))]
     pub timeout: Option<At<String>>,
+    /// How long, while `redis` does not answer, sessions that the gateway has in memory may still
+    /// read (`GET`, `HEAD`), at most 30s; a revocation binds that much later then. Default: `0s`:
+    /// not at all.
+    #[schemars(extend("pattern" = DURATION))]
+    pub grace: Option<At<String>>,
 }
 
 /// Who exists.

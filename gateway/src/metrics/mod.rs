@@ -44,7 +44,11 @@ pub struct Metrics {
     pub shield_raised: IntGauge,
     /// Units that the fleet's budget has left.
     pub fleet_left: IntGauge,
-    /// Sessions live in this gateway's store.
+    /// Whether the store answers in time and is prepared (1) or not (0).
+    pub store_up: IntGauge,
+    /// Whether a shared store has lost its epoch, or never had one (1), or not (0).
+    pub store_epoch_missing: IntGauge,
+    /// Sessions live in this gateway's store; a shared one counts those past their idle limit too.
     pub sessions_live: IntGauge,
     /// Reloads by `what` (`certificates`, `directory`, `policy`) and `result` (`ok`, `failed`).
     pub reloads: IntCounterVec,
@@ -185,6 +189,14 @@ impl Metrics {
             fleet_left: gauge(
                 "portvakt_login_fleet_budget_left",
                 "Units left of the budget of guesses from unknown devices",
+            )?,
+            store_up: gauge(
+                "portvakt_store_up",
+                "Whether the store answers in time and is prepared",
+            )?,
+            store_epoch_missing: gauge(
+                "portvakt_store_epoch_missing",
+                "Whether the shared store was flushed or never prepared",
             )?,
             sessions_live: gauge("portvakt_sessions_live", "Sessions that are live")?,
             reloads: counters(

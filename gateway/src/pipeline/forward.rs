@@ -46,13 +46,15 @@ pub(super) async fn forward(
     let unsettled = shared
         .authoriser
         .before_forward(&set, &matched, &method)
-        .await;
+        .await
+        .map_err(|error| Refusal::Unavailable(error.to_string()))?;
     let mut unsettled_too = Vec::new();
     for matched in &also {
         let before = shared
             .authoriser
             .before_forward(&set, matched, matched.method());
-        unsettled_too.push(before.await);
+        let before = before.await;
+        unsettled_too.push(before.map_err(|error| Refusal::Unavailable(error.to_string()))?);
     }
     let sent = Instant::now();
     let answered = upstream.send(request).await;

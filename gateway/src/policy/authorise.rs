@@ -25,8 +25,8 @@ use super::reading::Given;
 use super::resource::{Record, Resource};
 use super::routes::{Learn, MAX_IDENTIFIERS, Place, RouteMatch, Subject};
 use super::source::Lookups;
-use super::spelling::Spelled;
 use super::template::Pointed;
+use super::unsettled::Unsettled;
 use super::verdict::{self, Decision, Judged};
 
 /// How many decisions are remembered.
@@ -47,12 +47,11 @@ impl Authoriser {
     /// An authoriser that knows nothing yet. It counts decisions and look-ups itself.
     #[must_use]
     pub fn new(store: SharedStore, clock: SharedClock, metrics: Metrics) -> Self {
+        let facts = FactsCache::new(Arc::clone(&store), Arc::clone(&clock), &metrics);
+        let facts = Arc::new(facts);
+        facts.listen();
         Self {
-            facts: Arc::new(FactsCache::new(
-                Arc::clone(&store),
-                Arc::clone(&clock),
-                &metrics,
-            )),
+            facts,
             decisions: Cache::new(CAPACITY),
             without_rule: metrics.decisions.with_label_values(&["deny", "default"]),
             store,
@@ -133,26 +132,29 @@ impl Authoriser {
         Ok(verdict::decide(set, route, subjects, judge))
     }
 
-    /// Stops believing what is known of the resources that a request may change. To be called
-    /// before it is forwarded. While what it returns is held, nothing that is read of them is
-    /// kept; [`Authoriser::after_answer`] takes it back.
+    /// Stops believing what is known of the resources that a request may change, at every gateway.
+    /// To be called before it is forwarded. While what it returns is held, nothing that is read of
+    /// them is kept; [`Authoriser::after_answer`] takes it back.
+    ///
+    /// # Errors
+    ///
+    /// [`FactsError`] if other gateways could not be told: nothing may be forwarded then.
     pub async fn before_forward(
         &self,
         set: &Arc<PolicySet>,
         matched: &RouteMatch,
         method: &Method,
-    ) -> Unsettled {
+    ) -> Result<Unsettled, FactsError> {
         let matched = matched.route().changes(method).then(|| matched.clone());
-        let named = matched.iter().flat_map(RouteMatch::named);
-        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
-        let spelled = named.map(|(resource, id)| self.facts.spelled(set, resource, &id));
-        let unsettled = Unsettled {
-            spelled: spelled.collect(),
-            facts: Arc::clone(&self.facts),
-            matched,
-        };
-        unsettled.each(FactsCache::change);
-        unsettled
+        let mut unsettled = Unsettled::begin(&self.facts, set, matched);
+        unsettled.tell_begun(&self.store).await?;
+        Ok(unsettled)
+    }
+
+    /// Waits no longer for gateways that began a change long ago and may be gone; to be called now
+    /// and then where the store is shared.
+    pub fn give_up_on_others(&self) {
+        self.facts.give_up_on_others();
     }
 
     /// Drops facts once more after the answer, forgets what was deleted, and learns who owns
@@ -171,7 +173,7 @@ impl Authoriser {
         unsettled: Unsettled,
         answer: Answer<'_>,
     ) -> Result<Option<String>, FactsError> {
-        unsettled.settle();
+        let mut told = unsettled.settle();
         if *matched.method() == Method::DELETE
             && answer.status.is_success()
             && let Some((resource, id)) = matched.last_named()
@@ -194,6 +196,7 @@ impl Authoriser {
         for learn in &matched.route().learn {
             if let Some(id) = new_identifier(learn, answer) {
                 self.learn(asker, &learn.resource, &id).await?;
+                told.changed(&learn.resource.name, &id);
                 first.get_or_insert(id);
             }
         }
@@ -203,7 +206,9 @@ impl Authoriser {
             && resource.learns()
         {
             self.learn(asker, resource, &id).await?;
+            told.changed(&resource.name, &id);
         }
+        told.tell_answered(&self.store).await;
         Ok(first)
     }
 
@@ -302,47 +307,7 @@ pub struct Answer<'a> {
     pub body: Option<&'a [u8]>,
 }
 
-/// A change that was forwarded and has no answer yet. Let go without
-/// [`Authoriser::after_answer`], as when the client goes away, it leaves what it named uncached
-/// for a minute: the application may still be at work on it.
-pub struct Unsettled {
-    facts: Arc<FactsCache>,
-    /// `None` for what changes nothing, and once it is settled.
-    matched: Option<RouteMatch>,
-    /// What each of its identifiers means.
-    spelled: Vec<Spelled>,
-}
-
-impl Unsettled {
-    fn settle(mut self) {
-        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, true));
-        self.matched = None;
-    }
-
-    fn each(&self, mut act: impl FnMut(&FactsCache, &Resource, &str, &Spelled)) {
-        let named = self.matched.iter().flat_map(RouteMatch::named);
-        let named = named.filter_map(|(resource, id)| Some((resource, id?)));
-        for ((resource, id), spelled) in named.zip(&self.spelled) {
-            act(&self.facts, resource, &id, spelled);
-        }
-    }
-}
-
-impl Drop for Unsettled {
-    fn drop(&mut self) {
-        self.each(|facts, resource, id, spelled| facts.settle(resource, id, spelled, false));
-    }
-}
-
-impl fmt::Debug for Unsettled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unsettled")
-            .field("matched", &self.matched)
-            .finish_non_exhaustive()
-    }
-}
-
-fn unavailable(resource: Arc<str>, error: &dyn fmt::Display) -> FactsError {
+pub(super) fn unavailable(resource: Arc<str>, error: &dyn fmt::Display) -> FactsError {
     FactsError {
         resource,
         why: error.to_string().into(),

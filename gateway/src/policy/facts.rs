@@ -20,6 +20,7 @@ use crate::principal::{CompanyId, Principal};
 use crate::store::SharedStore;
 
 use super::PolicySet;
+use super::afar::Afar;
 use super::climb::{Chain, Climb, Step};
 use super::facts_key::{Key, KeyRef};
 use super::resource::Resource;
@@ -55,6 +56,7 @@ pub(super) struct FactsCache {
     /// How many look-ups were started: each goes by its number.
     started: AtomicU64,
     slots: Slots,
+    pub(super) afar: Afar,
     hits: IntCounter,
     misses: IntCounter,
     negatives: IntCounter,
@@ -90,6 +92,7 @@ pub(super) struct Asker<'a> {
 impl FactsCache {
     pub(super) fn new(store: SharedStore, clock: SharedClock, metrics: &Metrics) -> Self {
         let counter = |result| metrics.facts.with_label_values(&[result]);
+        let afar = Afar::new(store.others());
         Self {
             store,
             clock,
@@ -98,6 +101,7 @@ impl FactsCache {
             flights: Mutex::new(HashMap::new()),
             started: AtomicU64::new(0),
             slots: Slots::new(),
+            afar,
             hits: counter("hit"),
             misses: counter("miss"),
             negatives: counter("negative"),
@@ -304,6 +308,9 @@ impl FactsCache {
         now: Timestamp,
         since: Option<Begun>,
     ) -> Option<Arc<Entry>> {
+        if !self.afar.is_heard() {
+            return None;
+        }
         let shared = KeyRef {
             table: asker.set.table_key(),
             kind: resource.kind,
@@ -382,6 +389,7 @@ impl FactsCache {
         let mut flights = self.flights();
         if let Some(flight) = flights.get(&key)
             && !resource.cache.is_zero()
+            && self.afar.is_heard()
             && since.is_none_or(|since| flight.begun.is_since(since))
             && self.slots.stands(flight.begun, &resource.name, id)
             && self.slots.is_settled(flight.begun, &resource.name, id)
@@ -463,6 +471,15 @@ impl FactsCache {
             self.entries.insert(key, Arc::clone(&entry));
         }
         entry
+    }
+
+    /// When what is known was dropped.
+    pub(super) const fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {

@@ -11,6 +11,7 @@
 //!
 //! What a policy file may hold is told in `policies/README.md`.
 
+mod afar;
 mod authorise;
 mod cedar;
 mod cedar_files;
@@ -43,6 +44,7 @@ mod spelling;
 mod table;
 mod template;
 mod tests_file;
+mod unsettled;
 mod verdict;
 mod written;
 
@@ -58,7 +60,7 @@ use crate::config::fault::Fault;
 use crate::principal::Principal;
 use crate::target::Target;
 
-pub use authorise::{Answer, Authoriser, Unsettled};
+pub use authorise::{Answer, Authoriser};
 pub use explain::{Described, ExplainedResource, ExplainedRoute, Explanation};
 pub use facts::FactsError;
 pub use overrides::Overrides;
@@ -67,6 +69,7 @@ pub use reading::{READ_BYTES, Sent, Unreadable};
 pub use routes::{Route, RouteMatch};
 pub use source::{LookupAnswer, LookupError, LookupRows, Lookups, OwnerAs};
 pub use tests_file::TestReport;
+pub use unsettled::Unsettled;
 pub use verdict::{CopyOffer, Decision, Denied, Verdict};
 
 use cedar::{Action, Finding, Rules};

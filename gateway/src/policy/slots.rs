@@ -103,6 +103,11 @@ impl Slots {
         }
     }
 
+    /// Stops believing anything that is known.
+    pub(super) fn drop_all(&self) {
+        self.slots.iter().for_each(|slot| self.note(slot));
+    }
+
     /// Whether a resource was not dropped since a look-up of it began.
     pub(super) fn stands(&self, begun: Begun, name: &str, id: &str) -> bool {
         self.slot(name, id)

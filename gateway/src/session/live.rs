@@ -156,6 +156,12 @@ pub(super) struct Life {
     last_seen: AtomicU64,
     /// The last use that the store knows of.
     written: AtomicU64,
+    /// How often others have changed the session in the store.
+    doubts: AtomicU64,
+    /// How many of these the store was asked about since.
+    cleared: AtomicU64,
+    /// When the store was asked last, in milliseconds like [`Timestamp`].
+    asked: AtomicU64,
     /// Held by the one request that asks store and directory, while others wait for what it finds.
     turn: Mutex<()>,
 }
@@ -177,6 +183,33 @@ impl Life {
     /// What the store said, if it was asked.
     pub(super) fn record(&self) -> Option<Arc<SessionRecord>> {
         self.record.get().map(Arc::clone)
+    }
+
+    /// Others may have ended the session: the store is asked before it is believed again.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many doubts there were so far; to be read before the store is asked.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// The store was asked after so many doubts, and has the session.
+    pub(super) fn clear(&self, doubts: u64, now: Timestamp) {
+        self.cleared.fetch_max(doubts, Ordering::AcqRel);
+        self.asked.fetch_max(now.as_millis(), Ordering::AcqRel);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.cleared.load(Ordering::Acquire) < self.doubts()
+    }
+
+    /// Whether the session nears its idle limit here by less than `within`, and the store was not
+    /// asked for half of that: others may have used it.
+    pub(super) fn nears_end(&self, now: Timestamp, idle: Duration, within: Duration) -> bool {
+        let asked = Timestamp::from_millis(self.asked.load(Ordering::Acquire));
+        now.plus(within) >= self.last_seen().plus(idle) && now >= asked.plus(within / 2)
     }
 
     /// Ends the session for everyone who holds it.
@@ -210,8 +243,14 @@ impl Life {
 
     /// The last use, if the store does not know of it.
     pub(super) fn unwritten(&self) -> Option<Timestamp> {
+        self.unwritten_for(Duration::ZERO)
+    }
+
+    /// The same, where the store knows of none that is less than `least` before it.
+    pub(super) fn unwritten_for(&self, least: Duration) -> Option<Timestamp> {
         let seen = self.last_seen();
-        (seen.as_millis() > self.written.load(Ordering::Acquire)).then_some(seen)
+        let written = Timestamp::from_millis(self.written.load(Ordering::Acquire));
+        (seen > written && seen.since(written) >= least).then_some(seen)
     }
 
     /// Notes that the store knows of a use.

@@ -9,6 +9,7 @@
 pub mod assertion;
 mod live;
 mod registry;
+mod sharing;
 mod suspension;
 #[cfg(test)]
 mod testing;
@@ -34,8 +35,9 @@ use crate::directory::{DirectoryError, SharedDirectory};
 use crate::metrics::Metrics;
 use crate::principal::{Principal, UserId};
 use crate::secret::{self, BearerHash, BearerId};
-use crate::store::{SessionRecord, SharedStore, StoreError, Whose};
+use crate::store::{Others, SessionRecord, SharedStore, StoreError, Whose};
 use registry::Registry;
+use sharing::Doubts;
 
 /// Sessions kept in memory. One that is pushed out is read again when it is next used.
 const CACHED: usize = 100_000;
@@ -53,6 +55,10 @@ pub struct Sessions {
     rechecked: AtomicU64,
     /// When the metric is counted again, in milliseconds since the epoch.
     count_at: AtomicU64,
+    /// The other gateways, where the store is shared.
+    others: Option<Arc<Others>>,
+    /// Sessions that others may have ended.
+    doubts: Doubts,
 }
 
 /// Why nobody can tell whose a cookie is. Whoever sees it refuses: nothing fails open.
@@ -88,7 +94,8 @@ impl Sessions {
         metrics: Metrics,
     ) -> Arc<Self> {
         let rechecked = AtomicU64::new(directory.generation());
-        Arc::new(Self {
+        let others = store.others();
+        let sessions = Arc::new(Self {
             store,
             directory,
             clock,
@@ -104,10 +111,14 @@ impl Sessions {
             registry: Registry::default(),
             rechecked,
             count_at: AtomicU64::new(0),
-        })
+            others,
+            doubts: Doubts::default(),
+        });
+        sessions.listen();
+        sessions
     }
 
-    /// The live session that a cookie names, and counts as its use; `None` if it names none: never
+    /// The live session that a cookie names, for what may change something, and counts as its use; `None` if it names none: never
     /// one that is revoked, idle or past its absolute limit, or whose user is gone, suspended or
     /// with another company.
     ///
@@ -118,14 +129,44 @@ impl Sessions {
         self: &Arc<Self>,
         cookie: &BearerId,
     ) -> Result<Option<Arc<Session>>, SessionError> {
+        self.find_while(cookie, Others::is_prompt).await
+    }
+
+    /// The same for what only reads: where the store is shared and does not answer, what is in
+    /// memory is believed for a moment, and for the configured grace.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if store or directory had to be asked and did not answer.
+    pub async fn find_to_read(
+        self: &Arc<Self>,
+        cookie: &BearerId,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        match self.find_while(cookie, Others::is_current).await {
+            Err(SessionError::Store(error)) => match self.within_grace(cookie) {
+                Some(session) => Ok(Some(session)),
+                None => Err(error.into()),
+            },
+            found => found,
+        }
+    }
+
+    /// From memory while that is current, by `believing`; otherwise the store is asked.
+    async fn find_while(
+        self: &Arc<Self>,
+        cookie: &BearerId,
+        believing: fn(&Others) -> bool,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
         let id = cookie.hash();
         let now = self.clock.now();
         match self.cache.get(&id) {
-            Some(session) if session.holds(now, self.directory.generation()) => {
+            Some(session)
+                if session.holds(now, self.directory.generation()) && self.believes(believing) =>
+            {
                 session.life().touch(now);
                 Ok(Some(session))
             }
-            _ => self.look_up(id).await,
+            _ => self.look_up(id, believing).await,
         }
     }
 
@@ -210,6 +251,7 @@ impl Sessions {
     async fn look_up(
         self: &Arc<Self>,
         id: BearerHash,
+        believing: fn(&Others) -> bool,
     ) -> Result<Option<Arc<Session>>, SessionError> {
         // Entered before the store is read: a revocation that this read does not see finds the
         // life here, and ends it.
@@ -218,19 +260,32 @@ impl Sessions {
         let _turn = life.turn().await;
         let now = self.clock.now();
         let generation = self.directory.generation();
+        let doubts = life.doubts();
+        let believed = self.believes(believing) && !life.is_doubted();
         let cached = self.cache.get(&id).filter(|session| session.is_of(life));
-        if cached
-            .as_ref()
-            .is_some_and(|session| session.holds(now, generation))
+        if believed
+            && cached
+                .as_ref()
+                .is_some_and(|session| session.holds(now, generation))
         {
             life.touch(now);
             return Ok(cached);
         }
+        // Where the store is shared, another gateway may know of a later use.
+        let past = self.others.is_some() && life.is_past(now, self.limits.idle);
         let record = match life.record() {
-            Some(record) => record,
-            None => match self.store.session(now, id).await? {
-                Some(record) => life.begin(self.bounded(record)),
-                None => return Ok(None),
+            Some(record) if believed && !past => record,
+            known => match self.store.session(now, id).await? {
+                Some(record) => {
+                    life.clear(doubts, now);
+                    life.begin(self.bounded(record))
+                }
+                None => {
+                    if known.is_some() {
+                        self.end(id);
+                    }
+                    return Ok(None);
+                }
             },
         };
         if life.is_past(now, self.limits.idle) {
@@ -259,11 +314,11 @@ impl Sessions {
         };
         life.touch(now);
         // It may have been ended, or run out, while store and directory were asked.
-        if !session.is_live() {
+        let live = session.is_live();
+        if !live || life.is_doubted() {
             self.cache.remove_if(&id, |cached| cached.is_of(life));
-            return Ok(None);
         }
-        Ok(Some(session))
+        Ok(Some(session).filter(|_| live))
     }
 
     /// Ends a session for good that has been found to be over.

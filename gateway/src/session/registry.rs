@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::live::Life;
 use crate::clock::Timestamp;
@@ -118,12 +119,12 @@ impl Registry {
 }
 
 impl Shard {
-    /// Adds the uses that the store does not know of yet.
-    pub(super) fn unwritten(&self, uses: &mut Vec<Use>) {
+    /// Adds the uses that the store does not know of yet, and of none `least` before them.
+    pub(super) fn unwritten(&self, least: Duration, uses: &mut Vec<Use>) {
         uses.extend(self.lock().iter().filter_map(|(id, life)| {
             Some(Use {
                 id: *id,
-                at: life.unwritten()?,
+                at: life.unwritten_for(least)?,
                 life: Arc::clone(life),
             })
         }));

@@ -19,6 +19,9 @@ const FLUSHED_AT_ONCE: usize = 4_096;
 /// How many sessions may be counted per second, on average, for the metric of live sessions.
 const COUNTED_PER_SECOND: u64 = 1_000;
 
+/// How often a shared store is asked how many there are.
+const COUNTED_EVERY: Duration = Duration::from_secs(30);
+
 impl Sessions {
     /// Writes down which sessions were used since the last time, lets go of those past their
     /// limits, and does what [`Sessions::recheck`] does. To be called every few seconds and at
@@ -29,6 +32,22 @@ impl Sessions {
     ///
     /// [`SessionError`]; what was not written is tried again the next time.
     pub async fn flush(self: &Arc<Self>) -> Result<(), SessionError> {
+        self.flush_uses(self.uses_written_every()).await
+    }
+
+    /// The same at exit: no use is left for later.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`].
+    pub async fn flush_all(self: &Arc<Self>) -> Result<(), SessionError> {
+        self.flush_uses(Duration::ZERO).await
+    }
+
+    async fn flush_uses(self: &Arc<Self>, least: Duration) -> Result<(), SessionError> {
+        if self.others.is_some() {
+            self.ask_for_idle().await;
+        }
         let now = self.clock.now();
         let past = |life: &Life| life.is_past(now, self.limits.idle);
         self.registry
@@ -37,7 +56,7 @@ impl Sessions {
             .for_each(|id| self.end(id));
         let mut used = Vec::new();
         for shard in self.registry.shards() {
-            shard.unwritten(&mut used);
+            shard.unwritten(least, &mut used);
             if used.len() >= FLUSHED_AT_ONCE {
                 self.write(&mut used).await?;
             }
@@ -98,11 +117,17 @@ impl Sessions {
         if now.as_millis() < self.count_at.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let count = self.all(&Whose::All).await?.len();
+        let (count, pause) = match self.store.count_sessions(now).await? {
+            Some(count) => (usize::try_from(count).unwrap_or(usize::MAX), COUNTED_EVERY),
+            None => {
+                let count = self.all(&Whose::All).await?.len();
+                let pause = count as u64 * 1_000 / COUNTED_PER_SECOND;
+                (count, Duration::from_millis(pause))
+            }
+        };
         self.metrics
             .sessions_live
             .set(i64::try_from(count).unwrap_or(i64::MAX));
-        let pause = Duration::from_millis(count as u64 * 1_000 / COUNTED_PER_SECOND);
         self.count_at
             .store(now.plus(pause).as_millis(), Ordering::Relaxed);
         Ok(())

@@ -7,6 +7,7 @@ mod budgets;
 #[cfg(test)]
 mod contract;
 pub mod embedded;
+mod others;
 pub mod redis;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::principal::{CompanyId, UserId};
 use crate::secret::BearerHash;
 
 pub use self::budgets::{BudgetKey, Charge, Charging, Gate, LinkHash, Shield};
+pub use self::others::{BELIEF, Change, Condition, FactsNews, Hears, Others, Stage};
 
 /// A store that everyone shares.
 pub type SharedStore = Arc<dyn Store>;
@@ -152,6 +154,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         which: &Whose,
     ) -> StoreResult<Vec<(BearerHash, SessionRecord)>>;
 
+    /// How many sessions have not passed their absolute limit, where that is known without reading
+    /// them all.
+    async fn count_sessions(&self, _now: Timestamp) -> StoreResult<Option<u64>> {
+        Ok(None)
+    }
+
     /// Ends every session that `which` covers; returns what was ended.
     async fn revoke(&self, which: &Whose) -> StoreResult<Vec<BearerHash>>;
 
@@ -213,6 +221,18 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Forgets what was learned of a resource that was deleted.
     async fn forget_facts(&self, resource: &str) -> StoreResult<()>;
+
+    // Others.
+
+    /// The way on which other gateways' changes are told; `None` for a store of one gateway.
+    fn others(&self) -> Option<Arc<Others>> {
+        None
+    }
+
+    /// Tells the other gateways that what resources are changes.
+    async fn tell_facts(&self, _news: &FactsNews) -> StoreResult<()> {
+        Ok(())
+    }
 
     /// Whether the store answers and can be written.
     async fn ready(&self) -> StoreResult<()>;

@@ -21,13 +21,6 @@ impl Resolver<'_> {
             None | Some("embedded") => self.embedded(written),
             Some("redis") => {
                 let span = kind.map(At::span).unwrap_or_default();
-                // The store is there and held to the contract; but sessions are kept in memory by
-                // each gateway, and nothing tells it yet that another one ended them.
-                self.fault(
-                    span.clone(),
-                    "`store.kind` is `redis`, which this version does not offer yet",
-                    "this version has `embedded`, for one gateway",
-                );
                 Store::Redis(self.redis(written, span))
             }
             Some(other) => {
@@ -49,6 +42,7 @@ impl Resolver<'_> {
             ("sentinel", written.sentinel.as_ref().map(At::span)),
             ("prefix", written.prefix.as_ref().map(At::span)),
             ("timeout", written.timeout.as_ref().map(At::span)),
+            ("grace", written.grace.as_ref().map(At::span)),
         ];
         for (key, span) in misplaced {
             if let Some(span) = span {
@@ -82,6 +76,24 @@ impl Resolver<'_> {
                 millisecond * 10..=millisecond * 5000,
                 millisecond * 100,
             ),
+            grace: self.duration(
+                "store.grace",
+                written.grace.as_ref(),
+                Duration::ZERO..=Duration::from_secs(30),
+                Duration::ZERO,
+            ),
+        }
+    }
+
+    /// Every instance must derive the same keys: none of them may make its own.
+    pub(super) fn shared_key(&mut self, written: &written::Written, store: &Store) {
+        if matches!(store, Store::Redis(_)) && written.keys.master.is_none() {
+            let kind = written.store.kind.as_ref();
+            self.fault(
+                kind.map(At::span).unwrap_or_default(),
+                "`keys.master` is missing: the instances on one `redis` share one key",
+                "`[keys]` with `master = \"env:PORTVAKT_MASTER_KEY\"`, the same everywhere; `openssl rand -hex 32` makes one",
+            );
         }
     }
 

@@ -216,7 +216,7 @@ impl House {
         let matched = matched(&self.set, line);
         let method: Method = line.split(' ').next().unwrap().parse().unwrap();
         let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
-        let unsettled = unsettled.await;
+        let unsettled = unsettled.await.unwrap();
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
@@ -238,7 +238,7 @@ impl House {
         let matched = matched(&self.set, line);
         let method: Method = line.split(' ').next().unwrap().parse().unwrap();
         let unsettled = self.authoriser.before_forward(&self.set, &matched, &method);
-        unsettled.await
+        unsettled.await.unwrap()
     }
 
     pub(super) fn counted(&self, result: &str) -> u64 {

@@ -2,20 +2,20 @@
 //! every call and a breaker that lets nobody wait for one that does not answer.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use redis::aio::{
-    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
-};
+use arc_swap::ArcSwap;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture,
-    ScriptInvocation, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    Pipeline, ProtocolVersion, RedisError, RedisFuture, ScriptInvocation, Value,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use crate::config::{RedisPlace, RedisStore};
@@ -23,40 +23,60 @@ use crate::store::{StoreError, StoreResult};
 
 /// How long nobody asks a Redis that gave no answer.
 const BREAK: Duration = Duration::from_millis(250);
+/// How long it takes until another connection is tried.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
 
+/// What is said of a Redis that `state init` has not prepared.
+pub(super) const NO_EPOCH: &str =
+    "redis holds no epoch: it is new or was flushed; run `portvakt state init`";
+
 /// The way to Redis.
 pub(super) struct Link {
-    way: Way,
+    inner: Arc<Inner>,
     deadline: Duration,
+}
+
+struct Inner {
+    source: Source,
+    /// The connection in use, until another is made.
+    way: ArcSwap<Way>,
     breaker: Breaker,
+    /// Whether another is being made.
+    renewing: AtomicBool,
+    /// Where connections live: not with a worker, which may end before others.
+    runtime: Handle,
+}
+
+/// Where connections come from.
+enum Source {
+    One(Client),
+    Cluster(ClusterClient),
+    /// A master by way of its sentinels, asked anew for each connection.
+    Sentinels(Mutex<SentinelClient>),
 }
 
 #[derive(Clone)]
 enum Way {
-    One(ConnectionManager),
+    One(MultiplexedConnection),
     Cluster(ClusterConnection),
-    Sentinels(Arc<Sentinels>),
-}
-
-/// A master by way of its sentinels, asked anew when the one we knew fails.
-struct Sentinels {
-    client: Mutex<SentinelClient>,
-    /// The master, while it answers.
-    master: Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Link {
     /// Makes the connection.
     pub(super) async fn open(settings: &RedisStore) -> StoreResult<Self> {
-        let way = tokio::time::timeout(CONNECT * 3, Way::open(settings))
-            .await
-            .map_err(|_| StoreError::Unavailable("redis gave no answer".to_owned()))??;
+        let source = Source::new(settings)?;
+        let way = source.connect().await?;
         Ok(Self {
-            way,
+            inner: Arc::new(Inner {
+                source,
+                way: ArcSwap::from_pointee(way),
+                breaker: Breaker::new(),
+                renewing: AtomicBool::new(false),
+                runtime: Handle::current(),
+            }),
             deadline: settings.deadline,
-            breaker: Breaker::new(),
         })
     }
 
@@ -65,36 +85,43 @@ impl Link {
         &self,
         script: &ScriptInvocation<'_>,
     ) -> StoreResult<T> {
-        let mut way = self.way.clone();
+        let mut way = self.way();
         self.bounded(async { script.invoke_async(&mut way).await })
             .await
     }
 
     /// Sends a command.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> StoreResult<T> {
-        let mut way = self.way.clone();
+        let mut way = self.way();
         self.bounded(async { command.query_async(&mut way).await })
             .await
+    }
+
+    fn way(&self) -> Way {
+        Way::clone(&self.inner.way.load())
     }
 
     async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> StoreResult<T> {
-        self.breaker.pass()?;
+        self.inner.breaker.pass()?;
         match tokio::time::timeout(self.deadline, call).await {
             Ok(Ok(answer)) => {
-                self.breaker.close();
+                self.inner.breaker.close();
                 Ok(answer)
             }
             Ok(Err(error)) => {
-                if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-                    self.lost().await;
+                // A master that became a replica says so; its successor is looked for.
+                let demoted = error.code() == Some("READONLY");
+                let dropped = error.is_io_error() || error.is_connection_dropped();
+                if demoted || dropped || error.is_timeout() {
+                    self.lost();
                 }
                 Err(unavailable(&error))
             }
             Err(_) => {
-                self.lost().await;
+                self.lost();
                 Err(StoreError::Unavailable(format!(
                     "redis gave no answer in {} ms",
                     self.deadline.as_millis()
@@ -103,27 +130,40 @@ impl Link {
         }
     }
 
-    async fn lost(&self) {
-        self.breaker.open();
-        if let Way::Sentinels(sentinels) = &self.way {
-            sentinels.forget().await;
+    /// Lets nobody ask for a while, and makes another connection: this one may lead nowhere any
+    /// more without anyone being told.
+    fn lost(&self) {
+        self.inner.breaker.open();
+        if !self.inner.renewing.swap(true, Ordering::AcqRel) {
+            let renewing = renew(Arc::downgrade(&self.inner));
+            self.inner.runtime.spawn(renewing);
         }
     }
 }
 
-impl Way {
-    async fn open(settings: &RedisStore) -> StoreResult<Self> {
-        match &settings.place {
+/// Tries until there is a connection, or nobody wants one any more.
+async fn renew(link: Weak<Inner>) {
+    while let Some(inner) = link.upgrade() {
+        let made = inner.source.connect().await;
+        match made {
+            Ok(way) => {
+                inner.way.store(Arc::new(way));
+                inner.breaker.close();
+                inner.renewing.store(false, Ordering::Release);
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "redis cannot be reached"),
+        }
+        drop(inner);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+impl Source {
+    fn new(settings: &RedisStore) -> StoreResult<Self> {
+        Ok(match &settings.place {
             RedisPlace::One(url) => {
-                let client = redis::Client::open(expose(url)?).map_err(|e| unavailable(&e))?;
-                let config = ConnectionManagerConfig::new()
-                    .set_connection_timeout(Some(CONNECT))
-                    .set_response_timeout(Some(settings.deadline))
-                    .set_number_of_retries(2)
-                    .set_min_delay(Duration::from_millis(10))
-                    .set_max_delay(Duration::from_millis(100));
-                let one = ConnectionManager::new_with_config(client, config).await;
-                Ok(Self::One(one.map_err(|e| unavailable(&e))?))
+                Self::One(Client::open(expose(url)?).map_err(|e| unavailable(&e))?)
             }
             RedisPlace::Cluster(urls) => {
                 let nodes = urls.iter().map(expose).collect::<StoreResult<Vec<_>>>()?;
@@ -133,72 +173,37 @@ impl Way {
                     .retries(2)
                     .min_retry_wait(10)
                     .max_retry_wait(100)
-                    .build()
-                    .map_err(|e| unavailable(&e))?;
-                let cluster = client.get_async_connection().await;
-                Ok(Self::Cluster(cluster.map_err(|e| unavailable(&e))?))
+                    .build();
+                Self::Cluster(client.map_err(|e| unavailable(&e))?)
             }
             RedisPlace::Sentinels { urls, master } => {
-                let sentinels = Sentinels::new(urls, master)?;
-                sentinels.connection().await.map_err(|e| unavailable(&e))?;
-                Ok(Self::Sentinels(Arc::new(sentinels)))
+                let client = sentinel_client(urls, master, ProtocolVersion::RESP2)?;
+                Self::Sentinels(Mutex::new(client))
             }
-        }
-    }
-}
-
-impl Sentinels {
-    /// The URLs' user and password are the master's and its sentinels' alike.
-    fn new(urls: &[crate::secret::Secret], master: &str) -> StoreResult<Self> {
-        let infos = urls
-            .iter()
-            .map(|url| {
-                expose(url)?
-                    .into_connection_info()
-                    .map_err(|e| unavailable(&e))
-            })
-            .collect::<StoreResult<Vec<_>>>()?;
-        let addresses: Vec<ConnectionAddr> = infos.iter().map(|i| i.addr().clone()).collect();
-        let first = infos
-            .first()
-            .ok_or_else(|| StoreError::Unavailable("no sentinel is named".to_owned()))?;
-        let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)
-            .map_err(|e| unavailable(&e))?
-            .set_client_to_redis_db(first.redis_settings().db());
-        if let Some(name) = first.redis_settings().username() {
-            builder = builder
-                .set_client_to_redis_username(name)
-                .set_client_to_sentinel_username(name);
-        }
-        if let Some(word) = first.redis_settings().password() {
-            builder = builder
-                .set_client_to_redis_password(word)
-                .set_client_to_sentinel_password(word);
-        }
-        if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
-            builder = builder
-                .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
-                .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
-        }
-        let client = builder.build().map_err(|e| unavailable(&e))?;
-        Ok(Self {
-            client: Mutex::new(client),
-            master: Mutex::new(None),
         })
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
-        let mut master = self.master.lock().await;
-        if let Some(known) = &*master {
-            return Ok(known.clone());
-        }
-        let found = self.client.lock().await.get_async_connection().await?;
-        *master = Some(found.clone());
-        Ok(found)
-    }
-
-    async fn forget(&self) {
-        *self.master.lock().await = None;
+    async fn connect(&self) -> StoreResult<Way> {
+        let connecting = async {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT))
+                .set_response_timeout(None);
+            match self {
+                Self::One(client) => {
+                    let way = client.get_multiplexed_async_connection_with_config(&config);
+                    way.await.map(Way::One)
+                }
+                Self::Cluster(client) => client.get_async_connection().await.map(Way::Cluster),
+                Self::Sentinels(client) => {
+                    let mut client = client.lock().await;
+                    let way = client.get_async_connection_with_config(&config);
+                    way.await.map(Way::One)
+                }
+            }
+        };
+        let made = tokio::time::timeout(CONNECT * 3, connecting).await;
+        let made = made.map_err(|_| StoreError::Unavailable("redis gave no answer".to_owned()))?;
+        made.map_err(|error| unavailable(&error))
     }
 }
 
@@ -207,15 +212,6 @@ impl ConnectionLike for Way {
         match self {
             Self::One(one) => one.req_packed_command(cmd),
             Self::Cluster(cluster) => cluster.req_packed_command(cmd),
-            Self::Sentinels(sentinels) => Box::pin(async move {
-                let mut master = sentinels.connection().await?;
-                let answer = master.req_packed_command(cmd).await;
-                // A master that became a replica says so; its successor is asked for next time.
-                if answer.as_ref().is_err_and(|e| e.code() == Some("READONLY")) {
-                    sentinels.forget().await;
-                }
-                answer
-            }),
         }
     }
 
@@ -228,10 +224,6 @@ impl ConnectionLike for Way {
         match self {
             Self::One(one) => one.req_packed_commands(cmd, offset, count),
             Self::Cluster(cluster) => cluster.req_packed_commands(cmd, offset, count),
-            Self::Sentinels(sentinels) => Box::pin(async move {
-                let mut master = sentinels.connection().await?;
-                master.req_packed_commands(cmd, offset, count).await
-            }),
         }
     }
 
@@ -242,10 +234,10 @@ impl ConnectionLike for Way {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let way = match &self.way {
-            Way::One(_) => "one server",
-            Way::Cluster(_) => "cluster",
-            Way::Sentinels(_) => "sentinels",
+        let way = match &self.inner.source {
+            Source::One(_) => "one server",
+            Source::Cluster(_) => "cluster",
+            Source::Sentinels(_) => "sentinels",
         };
         f.debug_struct("Link")
             .field("way", &way)
@@ -292,17 +284,55 @@ impl Breaker {
     }
 }
 
-fn expose(url: &crate::secret::Secret) -> StoreResult<&str> {
+/// The URLs' user and password are the master's and its sentinels' alike.
+pub(super) fn sentinel_client(
+    urls: &[crate::secret::Secret],
+    master: &str,
+    protocol: ProtocolVersion,
+) -> StoreResult<SentinelClient> {
+    let infos = urls
+        .iter()
+        .map(|url| {
+            expose(url)?
+                .into_connection_info()
+                .map_err(|e| unavailable(&e))
+        })
+        .collect::<StoreResult<Vec<_>>>()?;
+    let addresses: Vec<ConnectionAddr> = infos.iter().map(|i| i.addr().clone()).collect();
+    let first = infos
+        .first()
+        .ok_or_else(|| StoreError::Unavailable("no sentinel is named".to_owned()))?;
+    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)
+        .map_err(|e| unavailable(&e))?
+        .set_client_to_redis_protocol(protocol)
+        .set_client_to_redis_db(first.redis_settings().db());
+    if let Some(name) = first.redis_settings().username() {
+        builder = builder
+            .set_client_to_redis_username(name)
+            .set_client_to_sentinel_username(name);
+    }
+    if let Some(word) = first.redis_settings().password() {
+        builder = builder
+            .set_client_to_redis_password(word)
+            .set_client_to_sentinel_password(word);
+    }
+    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
+        builder = builder
+            .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+            .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
+    }
+    builder.build().map_err(|e| unavailable(&e))
+}
+
+pub(super) fn expose(url: &crate::secret::Secret) -> StoreResult<&str> {
     url.expose_text()
         .ok_or_else(|| StoreError::Unavailable("the address of redis is no text".to_owned()))
 }
 
 /// What Redis says, in the store's own words.
-fn unavailable(error: &RedisError) -> StoreError {
+pub(super) fn unavailable(error: &RedisError) -> StoreError {
     match error.code() {
-        Some("NOEPOCH") => StoreError::Unavailable(
-            "redis holds no epoch: it is new or was flushed; run `portvakt state init`".to_owned(),
-        ),
+        Some("NOEPOCH") => StoreError::Unavailable(NO_EPOCH.to_owned()),
         _ => StoreError::Unavailable(format!("redis: {error}")),
     }
 }

@@ -4,8 +4,10 @@
 //! `lua/`); sessions and learned facts are spread over a cluster (`spread.rs`). What counts is
 //! decided by the gateway's clock; Redis' own expiry only clears away, a day later.
 
+mod ears;
 mod link;
 mod login;
+mod masters;
 mod scripts;
 mod spread;
 #[cfg(test)]
@@ -13,18 +15,21 @@ mod tests;
 mod words;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, ScriptInvocation, cmd};
 
-use self::link::Link;
+use self::ears::{Ears, Names};
+use self::link::{Link, NO_EPOCH};
 use self::scripts::Scripts;
+use self::spread::together;
 use super::{
     AccountKey, Attempt, BudgetKey, Challenge, Charge, Charging, CodeHash, Completion,
-    DeviceRecord, LearnedFacts, LinkHash, NewChallenge, Opening, SessionRecord, Shield, Standing,
-    Store, StoreError, StoreResult, Whose,
+    DeviceRecord, FactsNews, LearnedFacts, LinkHash, NewChallenge, Opening, Others, SessionRecord,
+    Shield, Standing, Store, StoreError, StoreResult, Whose,
 };
 use crate::clock::Timestamp;
 use crate::config::{Fleet, RedisStore, Window};
@@ -34,6 +39,9 @@ use crate::secret::{self, BearerHash};
 /// Lanes of addresses without a user that are kept, and budgets that anyone can invent; beyond,
 /// the one unused the longest goes.
 const MOST_STRANGERS: u64 = 100_000;
+
+/// What is said of a Redis whose configuration was changed under us.
+const EVICTS: &str = "`maxmemory-policy` of redis is not `noeviction` any more";
 
 /// State shared by several gateways.
 pub struct Redis {
@@ -45,6 +53,21 @@ pub struct Redis {
     most_strangers: u64,
     /// The latest moment that was passed in, in milliseconds: time does not go back behind it.
     latest: AtomicU64,
+    /// The other gateways, once we are among them.
+    others: Option<Arc<Others>>,
+    /// What listens to them.
+    ears: Option<Ears>,
+}
+
+/// What `state init` found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// There was an epoch already; nothing was done.
+    Already,
+    /// The epoch is written; the Redis was a young one.
+    Young,
+    /// The epoch is written; the Redis had lost what it knew, so the shield is raised.
+    AfterLoss,
 }
 
 impl Redis {
@@ -62,23 +85,55 @@ impl Redis {
             prefix: settings.prefix.clone(),
             most_strangers: MOST_STRANGERS,
             latest: AtomicU64::new(0),
+            others: None,
+            ears: None,
         };
         redis.refuse_eviction().await?;
         Ok(redis)
     }
 
-    /// Writes the epoch that tells a young Redis from a flushed one; `false` if it has one.
+    /// The same for a gateway, which keeps some of it in memory: it hears of what other gateways
+    /// change from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::open`].
+    pub async fn join(settings: &RedisStore) -> StoreResult<Self> {
+        let mut redis = Self::open(settings).await?;
+        let others = Arc::new(Others::new(settings.grace));
+        let names = Names {
+            session: format!("{}session:{{", redis.prefix),
+            suspended: redis.login_key("suspended"),
+            sealed: redis.sealed_key(""),
+            epoch: redis.login_key("epoch"),
+            lost: redis.login_key("lost"),
+            facts: redis.facts_channel(),
+        };
+        redis.ears = Some(Ears::listen(settings, names, Arc::clone(&others))?);
+        redis.others = Some(others);
+        Ok(redis)
+    }
+
+    /// Writes the epoch that tells a young Redis from a flushed one, if there is none. Where
+    /// something was `lost`, as gateways note that saw an epoch go, the shield is raised by hand
+    /// first: nobody knows any more what was spent.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] if Redis cannot be written.
-    pub async fn init(&self) -> StoreResult<bool> {
-        let epoch = words::hex(&secret::random::<16>());
-        let made: Option<String> = self
-            .link
-            .ask(cmd("SET").arg(self.login_key("epoch")).arg(epoch).arg("NX"))
-            .await?;
-        Ok(made.is_some())
+    pub async fn init(&self, now: Timestamp, lost: bool) -> StoreResult<Prepared> {
+        let mut script = self.scripts.init.key(&self.login);
+        script
+            .arg(words::hex(&secret::random::<16>()))
+            .arg(self.moment(now))
+            .arg(u8::from(lost));
+        let told: String = self.run(&script).await?;
+        match told.as_str() {
+            "already" => Ok(Prepared::Already),
+            "young" => Ok(Prepared::Young),
+            "lost" => Ok(Prepared::AfterLoss),
+            _ => Err(words::damaged("answer")),
+        }
     }
 
     /// The epoch; `None` in a Redis that is new or was flushed.
@@ -119,7 +174,19 @@ impl Redis {
         format!("{}{name}", self.login)
     }
 
+    fn facts_channel(&self) -> String {
+        format!("{}facts-changed", self.prefix)
+    }
+
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> StoreResult<T> {
+        // What a Redis drops by itself would be spent attempts forgiven.
+        if self
+            .others
+            .as_ref()
+            .is_some_and(|others| others.is_evicting())
+        {
+            return Err(StoreError::Unavailable(EVICTS.to_owned()));
+        }
         self.link.run(script).await
     }
 }
@@ -129,6 +196,7 @@ impl fmt::Debug for Redis {
         f.debug_struct("Redis")
             .field("link", &self.link)
             .field("prefix", &self.prefix)
+            .field("ears", &self.ears)
             .finish_non_exhaustive()
     }
 }
@@ -245,11 +313,9 @@ impl Store for Redis {
     }
 
     async fn touch_sessions(&self, seen: &[(BearerHash, Timestamp)]) -> StoreResult<()> {
-        for (id, at) in seen {
-            let mut script = self.scripts.touch.key(self.session_key(*id));
-            let _: u8 = self.run(script.arg(at.as_millis())).await?;
-        }
-        Ok(())
+        let seen = seen.iter().copied();
+        let touching = seen.map(|(id, at)| self.touch(id, at));
+        together(touching).await.map(drop)
     }
 
     async fn sessions(
@@ -264,13 +330,17 @@ impl Store for Redis {
     }
 
     async fn revoke(&self, which: &Whose) -> StoreResult<Vec<BearerHash>> {
-        let mut ended = Vec::new();
-        for (id, record) in self.covered(which).await? {
-            if self.remove_session(id, &record).await? {
-                ended.push(id);
-            }
-        }
-        Ok(ended)
+        let covered = self.covered(which).await?;
+        let ending = covered.into_iter().map(|(id, record)| async move {
+            let ended = self.remove_session(id, &record).await?;
+            Ok(ended.then_some(id))
+        });
+        let ended = together(ending).await?;
+        Ok(ended.into_iter().flatten().collect())
+    }
+
+    async fn count_sessions(&self, now: Timestamp) -> StoreResult<Option<u64>> {
+        self.count(now).await.map(Some)
     }
 
     async fn device(&self, now: Timestamp, id: BearerHash) -> StoreResult<Option<DeviceRecord>> {
@@ -378,12 +448,28 @@ impl Store for Redis {
         Ok(())
     }
 
+    fn others(&self) -> Option<Arc<Others>> {
+        self.others.clone()
+    }
+
+    async fn tell_facts(&self, news: &FactsNews) -> StoreResult<()> {
+        let news = serde_json::to_string(news)
+            .map_err(|error| StoreError::Damaged(format!("news of facts: {error}")))?;
+        let mut telling = cmd("PUBLISH");
+        telling.arg(self.facts_channel()).arg(news);
+        self.link.ask::<u64>(&telling).await.map(drop)
+    }
+
     async fn ready(&self) -> StoreResult<()> {
+        if self
+            .others
+            .as_ref()
+            .is_some_and(|others| others.is_evicting())
+        {
+            return Err(StoreError::Unavailable(EVICTS.to_owned()));
+        }
         match self.epoch().await? {
-            None => Err(StoreError::Unavailable(
-                "redis holds no epoch: it is new or was flushed; run `portvakt state init`"
-                    .to_owned(),
-            )),
+            None => Err(StoreError::Unavailable(NO_EPOCH.to_owned())),
             Some(_) => {
                 let probe = cmd("SET").arg(self.login_key("probe")).arg(1).to_owned();
                 self.link.ask::<()>(&probe).await

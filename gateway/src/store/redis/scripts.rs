@@ -23,6 +23,10 @@ pub(super) struct Scripts {
     pub(super) standing: Script,
     pub(super) take_failures: Script,
     pub(super) forget_device: Script,
+    /// Writes the epoch.
+    pub(super) init: Script,
+    /// A session with its last use.
+    pub(super) session: Script,
     /// Records that a session was used, if it is there.
     pub(super) touch: Script,
     /// Puts a value if what is there is what was expected.
@@ -42,6 +46,8 @@ impl Scripts {
             standing: login_script!("standing"),
             take_failures: login_script!("take_failures"),
             forget_device: login_script!("forget_device"),
+            init: Script::new(include_str!("lua/init.lua")),
+            session: Script::new(include_str!("lua/session.lua")),
             touch: Script::new(include_str!("lua/touch.lua")),
             exchange: Script::new(include_str!("lua/exchange.lua")),
         }

@@ -2,10 +2,11 @@
 //! sessions by user and company, and all of them, are sets that may name one that is gone, and
 //! never miss one that is there.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use redis::cmd;
 
 use super::Redis;
-use super::words::{self, Fields, hex};
+use super::words::{self, hex};
 use crate::clock::Timestamp;
 use crate::secret::BearerHash;
 use crate::store::{SessionRecord, StoreResult, Whose};
@@ -13,9 +14,25 @@ use crate::store::{SessionRecord, StoreResult, Whose};
 /// A day that a key stays after nothing of it counts, in milliseconds.
 const SLACK: u64 = 86_400_000;
 
+/// How many calls are under way at once where there are many to make.
+const AT_ONCE: usize = 64;
+
+/// The outcomes of many calls, in their order.
+pub(super) async fn together<T>(
+    calls: impl Iterator<Item = impl Future<Output = StoreResult<T>>>,
+) -> StoreResult<Vec<T>> {
+    stream::iter(calls).buffered(AT_ONCE).try_collect().await
+}
+
 impl Redis {
     pub(super) fn session_key(&self, id: BearerHash) -> String {
-        format!("{}session:{}", self.prefix, hex(&id.0))
+        format!("{}session:{{{}}}", self.prefix, hex(&id.0))
+    }
+
+    /// Where a session's last use is: beside it, in the same slot, so that a use is no change of
+    /// the session which every gateway were told.
+    fn seen_key(&self, id: BearerHash) -> String {
+        format!("{}seen:{{{}}}", self.prefix, hex(&id.0))
     }
 
     pub(super) fn sealed_key(&self, name: &str) -> String {
@@ -96,20 +113,45 @@ impl Redis {
         now: Timestamp,
         id: BearerHash,
     ) -> StoreResult<Option<SessionRecord>> {
+        // Whatever a Redis without an epoch still holds is void.
+        if self
+            .others
+            .as_ref()
+            .is_some_and(|others| others.epoch_missing())
+        {
+            return Ok(None);
+        }
         let now = Timestamp::from_millis(self.moment(now));
         let found = self.session_record(id).await?;
         Ok(found.filter(|record| record.expires > now))
     }
 
     async fn session_record(&self, id: BearerHash) -> StoreResult<Option<SessionRecord>> {
-        let fields: Fields = self
-            .link
-            .ask(cmd("HGETALL").arg(self.session_key(id)))
-            .await?;
-        if fields.is_empty() {
+        let mut script = self.scripts.session.key(self.session_key(id));
+        let flat: Vec<String> = self.link.run(script.key(self.seen_key(id))).await?;
+        if flat.is_empty() {
             return Ok(None);
         }
-        words::session(&fields).map(Some)
+        words::session(&words::fields(flat)).map(Some)
+    }
+
+    /// Records that a session was used, if it is there.
+    pub(super) async fn touch(&self, id: BearerHash, at: Timestamp) -> StoreResult<()> {
+        let mut script = self.scripts.touch.key(self.session_key(id));
+        script.key(self.seen_key(id)).arg(at.as_millis());
+        let _: u8 = self.link.run(&script).await?;
+        Ok(())
+    }
+
+    /// How many sessions have not passed their absolute limit.
+    pub(super) async fn count(&self, now: Timestamp) -> StoreResult<u64> {
+        let after = format!("({}", self.moment(now));
+        let counting = (0..=u8::MAX).map(|first| {
+            let mut count = cmd("ZCOUNT");
+            count.arg(self.shard(first)).arg(&after).arg("+inf");
+            async move { self.link.ask::<u64>(&count).await }
+        });
+        Ok(together(counting).await?.into_iter().sum())
     }
 
     /// Every session that `which` covers, past its limit or not.
@@ -124,16 +166,18 @@ impl Redis {
             }
             Whose::Company(company) => self.indexed(&self.company_index(company.as_str())).await?,
             Whose::All => {
-                let mut all = Vec::new();
-                for first in 0..=u8::MAX {
-                    all.extend(self.indexed(&self.shard(first)).await?);
-                }
-                all
+                let shards = (0..=u8::MAX).map(|first| async move {
+                    let shard = self.shard(first);
+                    self.indexed(&shard).await
+                });
+                let all = together(shards).await?;
+                all.into_iter().flatten().collect()
             }
         };
         let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            let record = self.session_record(id).await?;
+        let records = ids.iter().copied().map(|id| self.session_record(id));
+        let records = together(records).await?;
+        for (id, record) in ids.into_iter().zip(records) {
             let covered = record.filter(|record| match which {
                 Whose::Handle(_, handle) => record.handle == *handle,
                 Whose::User(_, kept) => kept.as_ref() != Some(&record.handle),
@@ -151,6 +195,7 @@ impl Redis {
         record: &SessionRecord,
     ) -> StoreResult<bool> {
         let removed: u64 = self.link.ask(cmd("DEL").arg(self.session_key(id))).await?;
+        let _: u64 = self.link.ask(cmd("DEL").arg(self.seen_key(id))).await?;
         for index in self.indexes(id, record) {
             let _: u64 = self
                 .link

@@ -149,6 +149,12 @@ end
 
 -- Challenges.
 
+-- The process that counts. A master that took over, or was started again, may not know of the last
+-- attempts that were acknowledged: a challenge is good only where it was opened.
+local function counter()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
+
 local function load_challenge(id, now)
   local flat = redis.call('HGETALL', key('challenge', id))
   if #flat == 0 then
@@ -158,7 +164,7 @@ local function load_challenge(id, now)
   for place = 1, #flat, 2 do
     challenge[flat[place]] = flat[place + 1]
   end
-  if tonumber(challenge.expires) <= now then
+  if tonumber(challenge.expires) <= now or challenge.counter ~= counter() then
     return nil
   end
   return challenge
@@ -184,8 +190,10 @@ end
 -- The fleet's budget: kept as the moment at which it is full again.
 
 local function shield(now, unit, burst)
-  local meta = redis.call('HMGET', base .. 'meta', 'full_at', 'raised_at', 'by_hand')
+  local meta = redis.call('HMGET', base .. 'meta', 'full_at', 'raised_at', 'by_hand', 'high_water')
   local full_at = tonumber(meta[1] or '0')
+  -- Gateways' clocks differ, and calls overtake each other: time does not go back here.
+  now = math.max(now, tonumber(meta[4] or '0'))
   local left = math.max(burst - math.ceil(math.max(full_at - now, 0) / unit), 0)
   local raised = meta[2] and tonumber(meta[2])
   local by_hand = raised and meta[3]

@@ -21,7 +21,7 @@ while #lane.live + 1 > math.max(tonumber(ARGV[11]), 1) do
   remove_challenge(table.remove(lane.live, 1).id)
 end
 local name = key('challenge', id)
-redis.call('HSET', name, 'account', account, 'lane', ARGV[5], 'code', ARGV[6], 'created',
+redis.call('HSET', name, 'counter', counter(), 'account', account, 'lane', ARGV[5], 'code', ARGV[6], 'created',
   whole(now), 'expires', ARGV[7], 'attempts', '0', 'next', ARGV[8], 'email', ARGV[9], 'drawn', '0')
 if ARGV[4] ~= '' then
   redis.call('HSET', name, 'user', ARGV[4])

@@ -19,6 +19,7 @@ packages=(
   "postgresql     a directory in a database; the tests make their own cluster, none is left running"
   "cvc5           the solver that proves policies"
   "redis-server   the store that several gateways share; the same program is their sentinel"
+  "haproxy        a load balancer that speaks the PROXY protocol"
 )
 # Node.js may have come with its own npm, beside which Debian's cannot stand.
 command -v npm >/dev/null || packages+=(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::{AppError, Gateway, other, raised};
+use super::{AppError, Gateway, other, raised, supervisor};
 use crate::admin::Check;
 use crate::audit::Record;
 use crate::config::{self, Config};
@@ -18,12 +18,24 @@ use crate::store::{Change, Condition, Hears, Others, SharedStore};
 /// How often the store's state is looked at, for metrics and alerts.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a gateway that drains may take longer than it said.
+const HANDOVER: Duration = Duration::from_secs(10);
 /// How often, while nothing is told, the store is asked about what is open.
 const ASK: Duration = Duration::from_millis(300);
 
-/// The store that is configured.
-pub(super) async fn open(config: &Config) -> Result<SharedStore, AppError> {
+/// The store that is configured; one file that another gateway has open is waited for, if
+/// `in_turn`, as long as that one may drain.
+pub(super) async fn open(config: &Config, in_turn: bool) -> Result<SharedStore, AppError> {
     Ok(match &config.store {
+        config::Store::Embedded { path } if in_turn => {
+            let drain = config.limits.drain_delay + config.limits.drain;
+            let waits = || {
+                tracing::info!("waiting until the gateway before this one lets go of the store");
+                supervisor::waiting(drain);
+            };
+            let opening = Embedded::open_in_turn(path, drain + HANDOVER, waits);
+            Arc::new(opening.await.map_err(other)?)
+        }
         config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
         config::Store::Redis(settings) => {
             // Boxed: the layouts of its many futures would nest too deep.

@@ -21,11 +21,13 @@ const HANDOVER: Duration = Duration::from_secs(10);
 /// How often the store's state is looked at, for metrics and alerts.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a gateway that drains may take longer than it said.
+const HANDOVER: Duration = Duration::from_secs(10);
 /// How often, while nothing is told, the store is asked about what is open.
 const ASK: Duration = Duration::from_millis(300);
 
-/// The store; one that another gateway has open is waited for, if `in_turn`, as long as that one
-/// may drain.
+/// The store that is configured; one file that another gateway has open is waited for, if
+/// `in_turn`, as long as that one may drain.
 pub(super) async fn open(config: &Config, in_turn: bool) -> Result<SharedStore, AppError> {
     Ok(match &config.store {
         config::Store::Embedded { path } if in_turn => {

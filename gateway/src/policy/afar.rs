@@ -78,7 +78,7 @@ impl FactsCache {
 
     /// Waits no longer for those who began a change long ago and may be gone.
     pub(super) fn give_up_on_others(&self) {
-        let now = self.now();
+        let now = self.clock.now();
         self.afar.begun().retain(|_, begun| {
             let waits = now.since(begun.at) < GRACE;
             if !waits {
@@ -100,21 +100,21 @@ impl FactsCache {
             Stage::Begun if begun.len() >= KNOWN => self.abandon(&news.of),
             Stage::Begun => {
                 for (kind, id) in &news.of {
-                    self.slots().change(kind, id);
+                    self.slots.change(kind, id);
                 }
-                let (of, at) = (news.of.clone(), self.now());
+                let (of, at) = (news.of.clone(), self.clock.now());
                 begun.insert(name, Begun { of, at });
             }
             Stage::Answered => {
                 for (kind, id) in &news.of {
-                    self.slots().drop_facts(kind, id);
+                    self.slots.drop_facts(kind, id);
                 }
                 if let Some(begun) = begun.remove(&name) {
                     self.settle_for_others(&begun.of, None);
                 }
             }
             Stage::Abandoned => match begun.remove(&name) {
-                Some(begun) => self.settle_for_others(&begun.of, Some(self.now())),
+                Some(begun) => self.settle_for_others(&begun.of, Some(self.clock.now())),
                 None => self.abandon(&news.of),
             },
         }
@@ -122,16 +122,16 @@ impl FactsCache {
 
     fn settle_for_others(&self, of: &[(String, String)], early: Option<Timestamp>) {
         for (kind, id) in of {
-            self.slots().settle(kind, id, early);
+            self.slots.settle(kind, id, early);
         }
     }
 
     /// What these are is not kept for a while.
     fn abandon(&self, of: &[(String, String)]) {
         for (kind, id) in of {
-            self.slots().change(kind, id);
+            self.slots.change(kind, id);
         }
-        self.settle_for_others(of, Some(self.now()));
+        self.settle_for_others(of, Some(self.clock.now()));
     }
 }
 
@@ -139,7 +139,7 @@ impl Hears for FactsCache {
     fn hear(&self, change: &Change<'_>) {
         match change {
             Change::Facts(news) => self.hear_news(news),
-            Change::Anything => self.slots().drop_all(),
+            Change::Anything => self.slots.drop_all(),
             Change::Session(_) | Change::Suspensions | Change::Sealed => {}
         }
     }

@@ -47,7 +47,7 @@ pub struct FactsError {
 /// Everything that is known of resources.
 pub(super) struct FactsCache {
     store: SharedStore,
-    clock: SharedClock,
+    pub(super) clock: SharedClock,
     entries: Cache<Key, Arc<Entry>>,
     /// Which resource each spelling was found to mean, for as long as there is room: a write
     /// names a resource as it likes.
@@ -55,7 +55,7 @@ pub(super) struct FactsCache {
     flights: Mutex<HashMap<Key, Flight>>,
     /// How many look-ups were started: each goes by its number.
     started: AtomicU64,
-    slots: Slots,
+    pub(super) slots: Slots,
     pub(super) afar: Afar,
     hits: IntCounter,
     misses: IntCounter,
@@ -471,15 +471,6 @@ impl FactsCache {
             self.entries.insert(key, Arc::clone(&entry));
         }
         entry
-    }
-
-    /// When what is known was dropped.
-    pub(super) const fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {

@@ -6,6 +6,7 @@
 
 mod databases;
 mod explain;
+mod health;
 mod in_force;
 mod keys;
 mod loaded;
@@ -13,6 +14,7 @@ mod operations;
 mod readiness;
 mod reload;
 mod standing;
+mod status;
 mod workers;
 
 use std::net::SocketAddr;
@@ -39,7 +41,7 @@ use crate::directory::SharedDirectory;
 use crate::listener;
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
-use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
+use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Pipeline, Shared};
 use crate::policy::Authoriser;
 use crate::secret::Key;
 use crate::session::assertion::Keyring;
@@ -47,6 +49,7 @@ use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use crate::store::redis::Redis;
+use crate::upstream::Upstreams;
 pub(crate) use databases::examine_queries;
 use in_force::Standing;
 use loaded::Loaded;
@@ -109,6 +112,13 @@ struct Gateway {
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
     login: Login,
+    started: Timestamp,
+    /// Where it accepts.
+    addresses: Vec<SocketAddr>,
+    /// Each worker's way to the upstreams.
+    workers_upstreams: Vec<Arc<Upstreams>>,
+    /// True from the beginning of the drain.
+    stopping: watch::Receiver<bool>,
 }
 
 /// Serves until `stop` resolves, then drains.
@@ -195,7 +205,13 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         clock,
         config,
     });
+    let pipelines = workers::pipelines(&shared)?;
+    let (stop, stopping) = watch::channel(false);
     let gateway = Arc::new(Gateway {
+        started: shared.clock.now(),
+        addresses: sockets.addresses(),
+        workers_upstreams: pipelines.iter().map(Pipeline::upstreams).collect(),
+        stopping,
         reloads: Reloads::new(
             &shared.metrics,
             Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
@@ -207,7 +223,12 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         store,
         shared,
     });
-    gateway.begin(sockets, admin_socket, carriers.outbox).await
+    let open = Open {
+        sockets,
+        admin: admin_socket,
+        outbox: carriers.outbox,
+    };
+    gateway.begin(open, pipelines, stop).await
 }
 
 async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
@@ -221,33 +242,48 @@ async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
     })
 }
 
+/// What was opened before anything serves.
+struct Open {
+    sockets: workers::Sockets,
+    admin: TcpListener,
+    outbox: Option<Arc<Outbox>>,
+}
+
 impl Gateway {
     async fn begin(
         self: Arc<Self>,
-        sockets: workers::Sockets,
-        admin_socket: TcpListener,
-        outbox: Option<Arc<Outbox>>,
+        open: Open,
+        pipelines: Vec<Pipeline>,
+        stop: watch::Sender<bool>,
     ) -> Result<Running, AppError> {
-        let (stop, stopped) = watch::channel(false);
-        let addresses = sockets.addresses();
-        let workers = Workers::start(&self.shared, sockets, &self.certificates, &stopped)?;
-        let admin_address = admin_socket.local_addr().map_err(other)?;
+        let stopped = self.stopping.clone();
+        let certificates = &self.certificates;
+        let workers = Workers::start(
+            &self.shared,
+            pipelines,
+            open.sockets,
+            certificates,
+            &stopped,
+        )?;
+        let admin_address = open.admin.local_addr().map_err(other)?;
         let admin = Admin {
             metrics: self.shared.metrics.clone(),
             readiness: {
-                let (gateway, stopped) = (Arc::clone(&self), stopped.clone());
+                let gateway = Arc::clone(&self);
                 Arc::new(move || {
-                    let (gateway, stopping) = (Arc::clone(&gateway), *stopped.borrow());
-                    Box::pin(async move { gateway.readiness(stopping).await })
+                    let gateway = Arc::clone(&gateway);
+                    Box::pin(async move { gateway.readiness().await })
                 })
             },
             policy: {
                 let gateway = Arc::clone(&self);
                 Arc::new(move || gateway.reloads.policy.told(gateway.shared.clock.now()))
             },
-            outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
-                Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
-            }),
+            outbox: open
+                .outbox
+                .map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
+                    Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
+                }),
         };
         // The admin listener goes last: it tells that the rest is draining.
         let mut closed = stopped.clone();
@@ -256,7 +292,7 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         let mut tasks = vec![tokio::spawn(async move {
-            if let Err(error) = admin::serve(admin, admin_socket, drained).await {
+            if let Err(error) = admin::serve(admin, open.admin, drained).await {
                 tracing::error!(%error, "the admin listener ended");
             }
         })];
@@ -275,10 +311,13 @@ impl Gateway {
         tasks.push(tokio::spawn(
             Arc::clone(&self).watch_people(stopped.clone()),
         ));
+        tasks.push(tokio::spawn(
+            Arc::clone(&self).watch_health(stopped.clone()),
+        ));
         tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
         self.note("gateway.start", "ok").await?;
         Ok(Running {
-            addresses,
+            addresses: self.addresses.clone(),
             admin: admin_address,
             stop,
             drain: self.shared.config.limits.drain,

@@ -41,6 +41,7 @@ mod recorder;
 mod shield;
 mod sms;
 mod standing;
+mod status;
 mod story;
 mod streams;
 mod table;

@@ -9,6 +9,7 @@ mod policy;
 pub mod run;
 mod session;
 mod shield;
+mod status;
 mod user;
 
 use std::io::Write as _;
@@ -41,6 +42,8 @@ enum Command {
     Run(ConfigFile),
     /// Say everything that is wrong with the configuration; start nothing
     Check(check::CheckArgs),
+    /// Show the running gateway on one screen; exit 1 if it is not ready
+    Status(status::StatusArgs),
     /// Test policies before they take effect
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(config) => run::run(&config.path),
         Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::User(command) => user::run(&command),
         Command::Session(command) => session::run(&command),

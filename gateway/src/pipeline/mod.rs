@@ -153,6 +153,12 @@ impl Pipeline {
         })
     }
 
+    /// Its upstream connections.
+    #[must_use]
+    pub fn upstreams(&self) -> Arc<Upstreams> {
+        Arc::clone(&self.upstreams)
+    }
+
     /// Its way to ask for facts.
     #[must_use]
     pub fn lookups(&self) -> Arc<dyn Lookups> {

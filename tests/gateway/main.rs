@@ -15,6 +15,7 @@ mod cluster;
 mod codes;
 mod commands;
 mod cookies;
+mod deploy;
 mod drain;
 mod example;
 mod examples_json_server;

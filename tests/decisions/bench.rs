@@ -5,16 +5,17 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a bench that meets what it did not expect shall fail"
 )]
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use portvakt::clock::{ManualClock, Timestamp};
 use portvakt::metrics::Metrics;
 use portvakt::policy::{
@@ -24,7 +25,11 @@ use portvakt::principal::{Company, EmailAddress, Principal, UserId};
 use portvakt::store::embedded::Embedded;
 use portvakt::target::Target;
 
-/// An application with Kari's project and a task in it.
+/// How many people of her company ask about how many of Kari's projects. All pairs are more than
+/// the gateway remembers decisions.
+const MANY: usize = 1_000;
+
+/// An application with Kari's projects and a task in each.
 struct Application;
 
 #[async_trait]
@@ -36,12 +41,10 @@ impl Lookups for Application {
         _: Option<&Arc<Principal>>,
         _: Option<&str>,
     ) -> Result<LookupAnswer, LookupError> {
-        Ok(match path {
-            "/projects/1" => {
-                LookupAnswer::Found(r#"{"company_id":"fjord","owner_id":"u-kari"}"#.into())
-            }
-            "/tasks/5" => LookupAnswer::Found(r#"{"project_id":1}"#.into()),
-            _ => LookupAnswer::Missing,
+        let task = path.strip_prefix("/tasks/");
+        Ok(match task {
+            Some(number) => LookupAnswer::Found(format!(r#"{{"project_id":{number}}}"#).into()),
+            None => LookupAnswer::Found(r#"{"company_id":"fjord","owner_id":"u-kari"}"#.into()),
         })
     }
 
@@ -89,37 +92,39 @@ fn decisions(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .unwrap();
-    for (name, line) in [
-        ("a project", "PATCH /projects/1"),
-        ("a task in a project", "PATCH /tasks/5"),
+    let people: Vec<_> = (0..MANY)
+        .map(|number| principal(&format!("u-{number}"), &fjord))
+        .collect();
+    for (name, line, anyone) in [
+        ("a project, read", "GET /projects/", true),
+        ("a task in a project, read", "GET /tasks/", true),
+        // The refusal also asks whether it may be read and copied: three evaluations.
+        ("a project, refused a write", "PATCH /projects/", false),
     ] {
-        let route = matched(&set, line);
-        let warm = authoriser.decide(&set, &kari, &route, &lookups);
-        assert!(runtime.block_on(warm).unwrap().is_allowed());
+        let routes: Vec<_> = (1..=MANY)
+            .map(|number| matched(&set, &format!("{line}{number}")))
+            .collect();
+        for route in &routes {
+            let warm = authoriser.decide(&set, &kari, route, &lookups);
+            assert!(runtime.block_on(warm).unwrap().is_allowed());
+        }
         let mut group = criterion.benchmark_group(name);
         group.bench_function("from the cache", |bencher| {
             bencher.to_async(&runtime).iter(|| async {
-                let deciding = authoriser.decide(&set, black_box(&kari), &route, &lookups);
+                let deciding = authoriser.decide(&set, black_box(&kari), &routes[0], &lookups);
                 assert!(deciding.await.unwrap().is_allowed());
             });
         });
-        // Somebody new each time: their decision is not known, the facts are.
-        let next = AtomicU64::new(0);
+        // A pair that did not meet lately: their decision is not known, the facts are.
+        let next = AtomicUsize::new(0);
         group.bench_function("evaluated, facts at hand", |bencher| {
-            bencher.to_async(&runtime).iter_batched(
-                || {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    principal(&format!("{name}-{number}"), &fjord)
-                },
-                |somebody| {
-                    let (authoriser, set, route, lookups) = (&authoriser, &set, &route, &lookups);
-                    async move {
-                        let deciding = authoriser.decide(set, black_box(&somebody), route, lookups);
-                        assert!(!deciding.await.unwrap().is_allowed());
-                    }
-                },
-                BatchSize::SmallInput,
-            );
+            bencher.to_async(&runtime).iter(|| async {
+                let pair = next.fetch_add(1, Ordering::Relaxed);
+                let somebody = &people[pair % MANY];
+                let route = &routes[(pair / MANY) % MANY];
+                let deciding = authoriser.decide(&set, black_box(somebody), route, &lookups);
+                assert_eq!(deciding.await.unwrap().is_allowed(), anyone);
+            });
         });
         group.finish();
     }

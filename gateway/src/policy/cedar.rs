@@ -15,8 +15,10 @@ use crate::principal::Principal;
 use super::cedar_files::{parse_rules, parse_schema, span, validate};
 use super::context::{self, ContextField};
 use super::entities::{KindType, NOBODY, Types};
+use super::prepared::Prepared;
 use super::reading::Given;
 use super::resource::{Kind, Record, Resources};
+use super::slice::{self, Slice};
 
 /// An action by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,10 +33,14 @@ pub(super) struct Rules {
     /// The invariants: what would be a hole.
     pub(super) holes: PolicySet,
     pub(super) invariants: Option<Source>,
-    /// The actions with their groups: what every evaluation needs.
+    /// The actions with their groups.
     base: Entities,
     types: Types,
+    users: Prepared<Principal>,
+    records: Prepared<Record>,
     actions: Vec<(Box<str>, EntityUid)>,
+    /// What an evaluation of each action needs.
+    slices: Vec<Slice>,
     /// What the schema has in the context of each action.
     contexts: Vec<Vec<ContextField>>,
     /// What the schema lets a user do to what; `None` is the company.
@@ -116,6 +122,7 @@ impl Rules {
             .collect();
         actions.sort_by(|(a, _), (b, _)| a.cmp(b));
         let contexts = context::read(files.schema, actions.iter().map(|(name, _)| &**name));
+        let slices = slice::cut(&policies, &base, actions.iter().map(|(_, uid)| uid));
         let applies = read_applies(&schema, &types, &actions);
         Some(Self {
             authorizer: Authorizer::new(),
@@ -126,7 +133,10 @@ impl Rules {
             policies,
             base,
             types,
+            users: Prepared::default(),
+            records: Prepared::default(),
             actions,
+            slices,
             contexts,
             applies,
             labels,
@@ -200,9 +210,9 @@ impl Rules {
     /// over is an open door.
     pub(super) fn judge(
         &self,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         action: Action,
-        subject: Option<&Record>,
+        subject: Option<&Arc<Record>>,
         given: &[(Box<str>, Given)],
     ) -> Finding {
         let applies = self.applies(action, subject.map(|record| record.kind));
@@ -215,28 +225,32 @@ impl Rules {
 
     fn evaluate(
         &self,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         action: Action,
-        subject: Option<&Record>,
+        subject: Option<&Arc<Record>>,
         given: &[(Box<str>, Given)],
     ) -> Option<Finding> {
+        let slice = self.slices.get(action.0)?;
         let (_, action) = self.actions.get(action.0)?;
         let user = self.types.user_uid(principal.id.as_str());
         let resource = match subject {
             Some(record) => self.types.resource_uid(record)?,
             None => self.types.company_uid(principal.company.id.as_str()),
         };
-        let mut entities = Vec::with_capacity(2);
-        entities.push(self.types.user(principal).ok()?);
+        let mut entities = Vec::with_capacity(2 + slice.groups.len());
+        let build = || self.types.user(principal).ok();
+        entities.push(self.users.get(principal, build)?);
         if let Some(record) = subject {
-            entities.push(self.types.resource(record)?.ok()?);
+            let build = || self.types.resource(record)?.ok();
+            entities.push(self.records.get(record, build)?);
         }
-        let entities = self.base.clone().add_entities(entities, None).ok()?;
+        entities.extend_from_slice(&slice.groups);
+        let entities = Entities::from_entities(entities, None).ok()?;
         let given = context::given(given)?;
         let request = Request::new(user, action.clone(), resource, given, None).ok()?;
         let response = self
             .authorizer
-            .is_authorized(&request, &self.policies, &entities);
+            .is_authorized(&request, &slice.policies, &entities);
         let diagnostics = response.diagnostics();
         if let Some(error) = diagnostics.errors().next() {
             tracing::warn!(%error, "a rule could not be evaluated; the request is denied");

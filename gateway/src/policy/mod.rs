@@ -27,6 +27,7 @@ mod nesting;
 mod overrides;
 mod pattern;
 mod pointer;
+mod prepared;
 mod proof;
 mod query;
 mod reader;
@@ -35,6 +36,7 @@ pub mod report;
 mod resolve;
 mod resource;
 mod routes;
+mod slice;
 mod slots;
 mod source;
 mod spelling;
@@ -261,7 +263,7 @@ impl PolicySet {
     /// What the rules say, uncached.
     fn judge(
         &self,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         action: Action,
         record: Option<&Arc<Record>>,
         given: &[(Box<str>, Given)],
@@ -275,12 +277,11 @@ impl PolicySet {
 
     fn find(
         &self,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         action: Action,
         record: Option<&Arc<Record>>,
         given: &[(Box<str>, Given)],
     ) -> Finding {
-        self.rules
-            .judge(principal, action, record.map(|r| &**r), given)
+        self.rules.judge(principal, action, record, given)
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Test {
     headers: HeaderMap,
     body: Box<str>,
     /// `None` for someone who is not logged in.
-    principal: Option<Principal>,
+    principal: Option<Arc<Principal>>,
     facts: BTreeMap<Arc<str>, TestFacts>,
     allow: bool,
     by: Option<Box<str>>,
@@ -169,7 +169,7 @@ impl Test {
                 let message = "the path has an encoded slash".to_owned();
                 return Err(Unreadable::Malformed(message));
             }
-            if let Some(target) = matched.filter_query(&self.target, self.principal.as_ref())? {
+            if let Some(target) = matched.filter_query(&self.target, self.principal.as_deref())? {
                 matched.take_query(&target);
             }
             matched.read(self.sent())?;
@@ -302,7 +302,7 @@ fn read_test(reader: &mut Reader<'_>, value: &Value<'_>, resources: &Resources) 
     let request = fields.required("request");
     let host = fields.text("host");
     let principal = match fields.value("as") {
-        Some(who) => Some(read_principal(fields.reader(), who)?),
+        Some(who) => Some(Arc::new(read_principal(fields.reader(), who)?)),
         None => None,
     };
     let facts = match fields.value("facts") {

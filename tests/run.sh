@@ -38,6 +38,8 @@ grafana_version='1769699998!10.1.0'
 yamllint_version=1.38.0
 check_jsonschema_version=0.39.0
 kubernetes_validate_version=1.37.0
+# The types that the collector of the tests reads traces with.
+opentelemetry_version=1.39.1
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
@@ -58,6 +60,7 @@ main() {
   step "yamllint $yamllint_version" install_python_package yamllint "$yamllint_version"
   step "check-jsonschema $check_jsonschema_version" install_python_package check-jsonschema "$check_jsonschema_version"
   step "kubernetes-validate $kubernetes_validate_version" install_python_package kubernetes-validate "$kubernetes_validate_version"
+  step "opentelemetry-proto $opentelemetry_version" install_python_package opentelemetry-proto "$opentelemetry_version"
   step "axe-core" install_from_npm tests/axe axe-core
   step "json-server" install_from_npm examples/json-server json-server
   step "no test is switched off" no_ignored_tests

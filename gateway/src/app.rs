@@ -49,6 +49,7 @@ use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
 use crate::store::embedded::Embedded;
 use crate::store::redis::Redis;
+use crate::trace::Traces;
 use crate::upstream::Upstreams;
 pub(crate) use databases::examine_queries;
 use in_force::Standing;
@@ -188,6 +189,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         metrics: metrics.clone(),
         config: &config,
     });
+    let traces = Traces::to(config.log.traces.as_ref(), &metrics.health.traces_dropped);
     let facts_database = databases::open_facts(&config, &loaded.policy.set).await?;
     let shared = Arc::new(Shared {
         policy: ArcSwap::new(Arc::clone(&loaded.policy.set)),
@@ -202,6 +204,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         metrics,
         audit,
         access_log,
+        traces,
         clock,
         config,
     });
@@ -406,6 +409,7 @@ impl Running {
         // What they asked for is owed to people as much as an answer is.
         let rest = end.saturating_duration_since(Instant::now());
         self.gateway.login.drain(rest).await;
+        self.gateway.shared.traces.flush(GRACE).await;
         if let Err(error) = self.gateway.shared.sessions.flush().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }

@@ -49,3 +49,4 @@ mod story;
 mod streams;
 mod table;
 mod tls;
+mod traces;

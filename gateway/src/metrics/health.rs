@@ -21,6 +21,8 @@ pub struct Health {
     pub audit_lag: Gauge,
     /// Audit records that could not be written.
     pub audit_lost: IntCounter,
+    /// Spans of traces that were not delivered.
+    pub traces_dropped: IntCounter,
     /// Text messages that the budget of all of them has seen in the last `per` seconds.
     pub messages_used: IntGaugeVec,
     /// Text messages that it allows in `per` seconds.
@@ -51,7 +53,13 @@ impl Health {
             "Audit records that could not be written",
         )?;
         registry.register(Box::new(audit_lost.clone()))?;
+        let traces_dropped = IntCounter::new(
+            "portvakt_traces_dropped_total",
+            "Spans of traces that were not delivered",
+        )?;
+        registry.register(Box::new(traces_dropped.clone()))?;
         Ok(Self {
+            traces_dropped,
             ready: gauge(
                 "portvakt_ready",
                 "Whether everything that serving needs is as it should be",

@@ -55,6 +55,7 @@ pub(super) async fn forward(
         unsettled_too.push(before.await);
     }
     let sent = Instant::now();
+    seen.upstream_asked = Some(sent);
     let answered = upstream.send(request).await;
     seen.upstream_time = sent.elapsed();
     let mut response = match answered {

@@ -486,7 +486,10 @@ fn configuration(login: config::Login) -> Config {
             streams: 100,
             drain: Duration::from_secs(30),
         },
-        log: config::Log { access: None },
+        log: config::Log {
+            access: None,
+            traces: None,
+        },
         audit: config::Audit {
             dir: PathBuf::new(),
         },

@@ -153,7 +153,7 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         )),
     };
     let master = keys::master(&config)?;
-    let audit = Audit::open(&config.audit.dir).map_err(other)?;
+    let audit = Audit::open(&config.audit.dir, config.audit.keep).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
     let listed = databases::open_directory(&config, loaded.people.take(), &clock).await?;
     let suspensions = Suspensions::open(Arc::clone(&store), listed)

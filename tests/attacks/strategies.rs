@@ -40,7 +40,7 @@ pub(crate) async fn guess_one_account(scale: Scale) -> Outcome {
     for _ in 0..scale.days * 12 {
         from += 1;
         town.try_three(1, from).await;
-        town.pass(2 * HOUR);
+        town.pass(2 * HOUR).await;
     }
     outcome("guessing one account", &town, Fleet::OneTarget)
 }
@@ -60,9 +60,9 @@ pub(crate) async fn spray(scale: Scale) -> Outcome {
                 town.try_three(n % PEOPLE, n % ADDRESSES).await;
             })
             .await;
-            town.pass(HOUR);
+            town.pass(HOUR).await;
         }
-        town.pass(4 * HOUR);
+        town.pass(4 * HOUR).await;
     }
     let mut outcome = outcome("spraying everyone", &town, Fleet::Everyone);
     let told = usize::try_from(next).unwrap_or(usize::MAX);
@@ -79,12 +79,12 @@ pub(crate) async fn resend_to_reset(scale: Scale) -> Outcome {
             for _ in 0..6 {
                 town.guess(&challenge, day, "0000").await;
                 town.guess(&challenge, day, "1111").await;
-                town.pass(61);
+                town.pass(61).await;
                 town.resend(&challenge, day).await;
                 town.resend(&challenge, day).await;
             }
         }
-        town.pass(24 * HOUR - 366);
+        town.pass(24 * HOUR - 366).await;
     }
     outcome("resending to reset", &town, Fleet::OneTarget)
 }
@@ -105,7 +105,7 @@ pub(crate) async fn many_challenges(scale: Scale) -> Outcome {
             }
         })
         .await;
-        town.pass(24 * HOUR);
+        town.pass(24 * HOUR).await;
     }
     outcome("opening many challenges", &town, Fleet::OneTarget)
 }
@@ -120,7 +120,7 @@ pub(crate) async fn race_one(scale: Scale) -> Outcome {
             let guesses = (0..guesses).map(|n| (challenge.clone(), n)).collect();
             race(&town, guesses).await;
         }
-        town.pass(24 * HOUR);
+        town.pass(24 * HOUR).await;
     }
     outcome("racing one challenge", &town, Fleet::OneTarget)
 }
@@ -133,6 +133,7 @@ pub(crate) async fn race_many(scale: Scale) -> Outcome {
         let accounts = if day == 0 { 500 } else { 50 };
         let first = day * 500;
         let opened: Vec<Option<Challenge>> = gather(first..first + accounts, async |n| {
+            let n = n % PEOPLE;
             let reply = town.ask(n, n % ADDRESSES, "").await;
             town.challenge(n, &reply)
         })
@@ -142,7 +143,7 @@ pub(crate) async fn race_many(scale: Scale) -> Outcome {
             .flat_map(|challenge| (0..8).map(move |n| (challenge.clone(), n)))
             .collect();
         race(&town, guesses).await;
-        town.pass(24 * HOUR);
+        town.pass(24 * HOUR).await;
     }
     outcome("racing many challenges", &town, Fleet::Everyone)
 }
@@ -162,7 +163,7 @@ pub(crate) async fn restart_in_between(scale: Scale) -> Outcome {
             } else {
                 town.restart().await;
             }
-            town.pass(8 * HOUR);
+            town.pass(8 * HOUR).await;
         }
     }
     outcome("restarting in between", &town, Fleet::OneTarget)
@@ -188,7 +189,7 @@ pub(crate) async fn lock_out(scale: Scale) -> Outcome {
         let others = 1_000 + round * 100;
         let (town, amount) = (&town, if round < 4 { 100 } else { 5 });
         all(others..others + amount, async move |n| {
-            town.try_three(n, n % ADDRESSES).await;
+            town.try_three(n % PEOPLE, n % ADDRESSES).await;
         })
         .await;
         tried += 1;
@@ -196,7 +197,7 @@ pub(crate) async fn lock_out(scale: Scale) -> Outcome {
             device = next;
             entered += 1;
         }
-        town.pass(3 * HOUR);
+        town.pass(3 * HOUR).await;
     }
     let mut rows = vec![Row::is("logins from the known device", entered, tried)];
     rows.extend(town.ledger.rows(Fleet::Everyone, town.days()));
@@ -222,7 +223,7 @@ pub(crate) async fn pump_a_prefix(scale: Scale) -> Outcome {
                 }
             })
             .await;
-            town.pass(900);
+            town.pass(900).await;
         }
     }
     settle(&town).await;
@@ -246,7 +247,7 @@ pub(crate) async fn pump_from_one_address(scale: Scale) -> Outcome {
         }
         settle(&town).await;
         hourly = hourly.max(town.ledger.messages() - before);
-        town.pass(HOUR);
+        town.pass(HOUR).await;
     }
     let mut rows = vec![
         Row::held("messages from one address an hour", hourly, 30),

@@ -50,3 +50,4 @@ mod streams;
 mod table;
 mod tls;
 mod traces;
+mod values;

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::house::{House, KARI, NILS, OLA};
 
 /// What `portvakt policy …` came to on the house's configuration: exit code, output, errors.
-async fn policy(house: &House, words: &[&str]) -> (i32, String, String) {
+pub(crate) async fn policy(house: &House, words: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_portvakt"))
         .arg("policy")
         .args(words)

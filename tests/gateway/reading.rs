@@ -78,6 +78,15 @@ async fn hear(
 
 /// A house before the recorder, with these routes and perhaps a line more for the upstream.
 pub(crate) async fn house(routes: &str, upstream: &str) -> (House, Recorder) {
+    house_with(routes, upstream, &[]).await
+}
+
+/// The same, with these policy files in place of the shipped ones.
+pub(crate) async fn house_with(
+    routes: &str,
+    upstream: &str,
+    files: &[(&str, &str)],
+) -> (House, Recorder) {
     let (recorder, address) = Recorder::open().await;
     let written = format!(
         r#"
@@ -98,6 +107,10 @@ facts = [{{ from = "upstream", get = "/facts/{{id}}", company = "/company", owne
         let dir = std::path::Path::new(dir.split('"').next().unwrap());
         assert!(dir.ends_with("policies"), "{}", dir.display());
         std::fs::write(dir.join("routes.toml"), &written).unwrap();
+        std::fs::create_dir_all(dir.join("facts")).unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
         std::fs::remove_dir_all(dir.join("tests")).unwrap();
     };
     (House::open_with(change, None).await, recorder)
@@ -158,7 +171,7 @@ resource = { project = "header:Destination:/projects/{project}/**" }
 "#;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 const XML: (&str, &str) = ("content-type", "text/xml");
 const PARTS: (&str, &str) = ("content-type", "multipart/form-data; boundary=x");
 

@@ -5,14 +5,16 @@
 //! character, so that no input can begin a line of its own.
 
 mod search;
+mod segments;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -20,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 
 pub use search::find;
+use segments::Segments;
 
 /// How many records may wait for the writer.
 const QUEUE: usize = 8192;
@@ -27,7 +30,10 @@ const QUEUE: usize = 8192;
 /// One thing that happened.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Record {
-    /// When, in UTC.
+    /// When.
+    #[serde(skip)]
+    pub moment: Timestamp,
+    /// The same for people, in UTC.
     pub at: String,
     /// What, in dotted words: `login.code`, `decision`, `session.revoke`, `reload.policy` …
     pub event: &'static str,
@@ -70,6 +76,7 @@ impl Record {
     #[must_use]
     pub fn new(at: Timestamp, event: &'static str, result: impl Into<String>) -> Self {
         Self {
+            moment: at,
             at: at.rfc3339(),
             event,
             result: result.into(),
@@ -97,25 +104,21 @@ struct Entry {
 }
 
 impl Audit {
-    /// Opens the trail in a folder, which is made if missing, and starts its writer.
+    /// Opens the trail in a folder, which is made if missing, and starts its writer. Records of
+    /// days that are over by more than `keep` are removed.
     ///
     /// # Errors
     ///
     /// What the system says of the folder or file.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub fn open(dir: &Path, keep: Duration) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.read(true).open(dir.join("audit.jsonl"))?;
-        drop_torn_tail(&file)?;
+        let segments = Segments::open(dir, keep)?;
         let (queue, entries) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || write_all(file, &entries, &counted))?;
+            .spawn(move || write_all(segments, &entries, &counted))?;
         Ok(Self { queue, lost })
     }
 
@@ -205,14 +208,16 @@ fn drop_torn_tail(mut file: &File) -> io::Result<()> {
 }
 
 /// Writes what is queued in batches: one flush and one sync for all that waited together.
-fn write_all(mut file: File, entries: &Receiver<Entry>, lost: &AtomicU64) {
+fn write_all(mut segments: Segments, entries: &Receiver<Entry>, lost: &AtomicU64) {
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Ok(first) = entries.recv() {
+        let mut moment = None;
         let batch = std::iter::once(first).chain(entries.try_iter().take(QUEUE));
         let mut records = 0;
         for entry in batch {
             if let Some(record) = &entry.record {
+                moment.get_or_insert(record.moment);
                 if serde_json::to_writer(&mut lines, record).is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
                     continue;
@@ -222,7 +227,12 @@ fn write_all(mut file: File, entries: &Receiver<Entry>, lost: &AtomicU64) {
             }
             waiting.extend(entry.durable);
         }
-        match write(&mut file, &lines, !waiting.is_empty()) {
+        let file = match moment {
+            Some(moment) => segments.at(moment),
+            None => Ok(segments.current()),
+        };
+        let written = file.and_then(|file| write(file, &lines, !waiting.is_empty()));
+        match written {
             Ok(()) => waiting.drain(..).for_each(|durable| {
                 let _ = durable.send(());
             }),
@@ -255,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_kept_record_is_one_line_on_disk_whatever_it_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path()).unwrap();
+        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
         let mut record = Record::new(Timestamp::from_millis(0), "login.email", "ok");
         record.detail = Some("a\nb\u{2028}\"c".to_owned());
         audit.keep(record).await.unwrap();
@@ -268,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_catches_up_finds_all_that_was_noted_before() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path()).unwrap();
+        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
         for _ in 0..100 {
             audit
                 .note(Record::new(Timestamp::from_millis(0), "decision", "allow"))
@@ -280,16 +290,32 @@ mod tests {
         assert_eq!(audit.lost(), 0);
     }
 
-    #[tokio::test]
-    async fn records_that_no_disk_takes_are_counted() {
+    #[test]
+    fn records_that_no_disk_takes_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         // As a disk without room: every write fails.
-        std::os::unix::fs::symlink("/dev/full", dir.path().join("audit.jsonl")).unwrap();
-        let audit = Audit::open(dir.path()).unwrap();
-        let record = || Record::new(Timestamp::from_millis(0), "login.code", "ok");
-        audit.keep(record()).await.unwrap_err();
-        audit.keep(record()).await.unwrap_err();
-        assert_eq!(audit.lost(), 2);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut segments = Segments::open(dir.path(), Duration::MAX).unwrap();
+        *segments.current() = full;
+        let (queue, entries) = sync_channel(2);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let (durable, done) = oneshot::channel();
+            let record = Record::new(Timestamp::from_millis(0), "login.code", "ok");
+            let entry = Entry {
+                record: Some(record),
+                durable: Some(durable),
+            };
+            queue
+                .send(entry)
+                .unwrap_or_else(|_| panic!("the queue has room"));
+            told.push(done);
+        }
+        drop(queue);
+        let lost = AtomicU64::new(0);
+        write_all(segments, &entries, &lost);
+        assert_eq!(lost.load(Ordering::Relaxed), 2);
+        assert!(told.into_iter().all(|done| done.blocking_recv().is_err()));
     }
 
     #[tokio::test]
@@ -303,7 +329,7 @@ mod tests {
             (&format!("{{}}\n{}", "x".repeat(9000)), 1),
         ] {
             std::fs::write(&path, before).unwrap();
-            let audit = Audit::open(dir.path()).unwrap();
+            let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
             audit
                 .keep(Record::new(Timestamp::from_millis(0), "a", "ok"))
                 .await

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::segments::newest_first;
+
 /// How much of the trail is read at once.
 const BLOCK: u64 = 1 << 20;
 
@@ -14,9 +16,24 @@ const BLOCK: u64 = 1 << 20;
 ///
 /// # Errors
 ///
-/// What the system says of the trail's file.
+/// What the system says of the trail's files.
 pub fn find(dir: &Path, request_id: &str) -> io::Result<Vec<Value>> {
-    let mut file = File::open(dir.join("audit.jsonl"))?;
+    let mut found: Vec<Value> = Vec::new();
+    for path in newest_first(dir)? {
+        let had = !found.is_empty();
+        let mut older = find_in(&path, request_id)?;
+        older.append(&mut found);
+        found = older;
+        // A request may have been answered after its day was over; none takes two days.
+        if had {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn find_in(path: &Path, request_id: &str) -> io::Result<Vec<Value>> {
+    let mut file = File::open(path)?;
     let mut end = file.metadata()?.len();
     // The beginning of a line whose end was read before.
     let mut carried: Vec<u8> = Vec::new();
@@ -95,5 +112,10 @@ mod tests {
         let others = numbers("other");
         assert!(others.len() > 1000 && others.is_sorted());
         assert!(find(&dir.path().join("nowhere"), "last").is_err());
+        // Of a day that is over, and over midnight.
+        let closed = dir.path().join("audit-1970-01-01.jsonl");
+        std::fs::write(closed, [line("old", 3), line("first", 4)].concat()).unwrap();
+        assert_eq!(numbers("old"), [3]);
+        assert_eq!(numbers("first"), [4, 0]);
     }
 }

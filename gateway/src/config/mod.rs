@@ -458,4 +458,6 @@ pub struct Log {
 pub struct Audit {
     /// Folder of its segments; default beside the store.
     pub dir: PathBuf,
+    /// How long records are kept.
+    pub keep: Duration,
 }

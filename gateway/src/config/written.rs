@@ -396,6 +396,8 @@ pub struct Log {
 pub struct Audit {
     /// Folder of its files. Default: `audit` beside the store's file.
     pub dir: Option<At<String>>,
+    /// How long records are kept, decisions among them. Default: `400d`.
+    pub keep: Option<At<String>>,
 }
 
 /// A value that knows where in the file it stands.

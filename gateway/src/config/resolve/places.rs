@@ -14,6 +14,8 @@ use super::listeners::overlap;
 use crate::postgres::Settings;
 use crate::secret::MasterKey;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 impl Resolver<'_> {
     pub(super) fn audit(&mut self, written: &written::Audit, store: &Store) -> Audit {
         let beside = match store.file() {
@@ -25,6 +27,12 @@ impl Resolver<'_> {
                 Some(at) => self.path("audit.dir", Some(at), ""),
                 None => beside,
             },
+            keep: self.duration(
+                "audit.keep",
+                written.keep.as_ref(),
+                DAY..=DAY * 3650,
+                DAY * 400,
+            ),
         }
     }
 

@@ -155,7 +155,7 @@ impl World {
         let issuer = config.public_url.origin();
         let sealing = master.derive("sealing");
         let keyring = Keyring::open(embedded, sealing, shared_clock.clone(), issuer);
-        let audit = Audit::open(dir.path()).unwrap();
+        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
         let login = Login::new(LoginParts {
             store: Arc::clone(&store),
             directory: Arc::clone(&shared_directory),
@@ -492,6 +492,7 @@ fn configuration(login: config::Login) -> Config {
         },
         audit: config::Audit {
             dir: PathBuf::new(),
+            keep: Duration::MAX,
         },
     }
 }

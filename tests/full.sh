@@ -20,6 +20,9 @@ PORTVAKT_KILLS=1000 cargo nextest run --locked --release --no-capture --test gat
 printf '\n== long: 1,000 reloads under load\n'
 PORTVAKT_RELOADS=1000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(reloads_under_load)'
 
+printf '\n== long: 100 restarts under load\n'
+PORTVAKT_RESTARTS=100 cargo nextest run --locked --release --no-capture --test gateway -E 'test(restarts_under_load)'
+
 printf '\n== long: 100,000 strangers, and not one series more\n'
 PORTVAKT_STRANGERS=100000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(the_number_of_series)'
 

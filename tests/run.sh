@@ -21,6 +21,7 @@ packages=(
   "redis-server   the store that several gateways share"
   "systemd        judges the units of deploy/systemd (systemd-analyze; nothing is started)"
   "prometheus     scrapes a gateway and evaluates the shipped rules; with promtool"
+  "haproxy        a load balancer that speaks the PROXY protocol"
 )
 # Node.js may have come with its own npm, beside which Debian's cannot stand.
 command -v npm >/dev/null || packages+=(

@@ -13,8 +13,10 @@ mod loaded;
 mod operations;
 mod readiness;
 mod reload;
+mod running;
 mod standing;
 mod status;
+mod supervisor;
 mod workers;
 
 use std::net::SocketAddr;
@@ -26,9 +28,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{Request, Response};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::admin::socket::AdminSocket;
 use crate::admin::{self, Admin};
@@ -39,6 +40,7 @@ use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::listener;
+use crate::listener::inherited::{InheritError, Inherited};
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Pipeline, Shared};
@@ -55,6 +57,8 @@ pub(crate) use databases::examine_queries;
 use in_force::Standing;
 use loaded::Loaded;
 use reload::Reloads;
+use running::Ending;
+pub use running::Running;
 use workers::Workers;
 
 /// Why the gateway cannot start.
@@ -73,33 +77,22 @@ pub enum AppError {
         /// What the system said.
         reason: String,
     },
+    /// What the supervisor handed over is not what is configured.
+    #[error(transparent)]
+    Inherited(#[from] InheritError),
     /// Anything else.
     #[error("{0}")]
     Start(String),
 }
 
-/// How long housekeeping and the admin listener have to end.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a gateway may take to end beyond its drain.
+const HANDOVER: Duration = Duration::from_secs(10);
 
 /// How often sessions' use, the time and due key rotations are written down.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// How often sessions are held against the directory, if it may have changed.
 const PEOPLE: Duration = Duration::from_millis(200);
-
-/// A gateway that serves.
-#[derive(Debug)]
-pub struct Running {
-    /// Where it accepts, in the configuration's order, with the ports that the system chose.
-    pub addresses: Vec<SocketAddr>,
-    /// Where ops find it.
-    pub admin: SocketAddr,
-    stop: watch::Sender<bool>,
-    drain: Duration,
-    workers: Workers,
-    tasks: Vec<JoinHandle<()>>,
-    gateway: Arc<Gateway>,
-}
 
 /// What housekeeping and reloads work on.
 #[derive(Debug)]
@@ -122,30 +115,40 @@ struct Gateway {
     stopping: watch::Receiver<bool>,
 }
 
-/// Serves until `stop` resolves, then drains.
-///
-/// # Errors
-///
-/// [`AppError`] if the gateway cannot start.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-    let running = start(config, None).await?;
-    stop.await;
-    running.stop().await;
-    Ok(())
-}
-
 /// Starts everything; returns once every address accepts. Without a `clock` the system's is used.
 ///
 /// # Errors
 ///
 /// [`AppError`] with every fault, before anything is served.
 pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running, AppError> {
+    start_on(config, clock, Inherited::default()).await
+}
+
+/// As [`start`], on sockets that a supervisor has handed over. Then another gateway may still be
+/// at its end: until it lets go of the store, connections wait in the sockets.
+///
+/// # Errors
+///
+/// [`AppError`]; sockets must be those of the listeners and, perhaps, of the admin listener.
+pub async fn start_on(
+    config: Config,
+    clock: Option<SharedClock>,
+    mut inherited: Inherited,
+) -> Result<Running, AppError> {
+    // From here on a SIGHUP does not end the process, though it may still be starting.
+    let hangup = signal(SignalKind::hangup()).map_err(other)?;
     let metrics = Metrics::new().map_err(other)?;
     let mut loaded = Loaded::read(&config)?;
-    let sockets = workers::bind_all(&config)?;
-    let admin_socket = bind_admin(config.admin.bind).await?;
+    let sockets = workers::bind_all(&config, &mut inherited)?;
+    let early = early_admin(config.admin.bind, &mut inherited).await?;
+    let listeners: Vec<SocketAddr> = config.listeners.iter().map(|one| one.bind).collect();
+    inherited.nothing_left(&listeners)?;
 
-    let store = open_store(&config).await?;
+    let store = open_store(&config, inherited.any()).await?;
+    let admin_socket = match early {
+        Some(socket) => socket,
+        None => bind_admin(config.admin.bind).await?,
+    };
     let clock = match clock {
         Some(clock) => clock,
         None => Arc::new(SystemClock::starting_at(
@@ -209,12 +212,12 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         config,
     });
     let pipelines = workers::pipelines(&shared)?;
-    let (stop, stopping) = watch::channel(false);
+    let ending = Ending::default();
     let gateway = Arc::new(Gateway {
         started: shared.clock.now(),
         addresses: sockets.addresses(),
         workers_upstreams: pipelines.iter().map(Pipeline::upstreams).collect(),
-        stopping,
+        stopping: ending.leaving.subscribe(),
         reloads: Reloads::new(
             &shared.metrics,
             Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
@@ -227,15 +230,28 @@ pub async fn start(config: Config, clock: Option<SharedClock>) -> Result<Running
         shared,
     });
     let open = Open {
+        pipelines,
         sockets,
         admin: admin_socket,
         outbox: carriers.outbox,
+        hangup,
     };
-    gateway.begin(open, pipelines, stop).await
+    gateway.begin(open, ending).await
 }
 
-async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
+/// The store; one that another gateway has open is waited for, if `in_turn`, as long as that one
+/// may drain.
+async fn open_store(config: &Config, in_turn: bool) -> Result<SharedStore, AppError> {
     Ok(match &config.store {
+        config::Store::Embedded { path } if in_turn => {
+            let drain = config.limits.drain_delay + config.limits.drain;
+            let waits = || {
+                tracing::info!("waiting until the gateway before this one lets go of the store");
+                supervisor::waiting(drain);
+            };
+            let opening = Embedded::open_in_turn(path, drain + HANDOVER, waits);
+            Arc::new(opening.await.map_err(other)?)
+        }
         config::Store::Embedded { path } => Arc::new(Embedded::open(path).map_err(other)?),
         config::Store::Redis(settings) => {
             // Boxed: the layouts of its many futures would nest too deep.
@@ -247,26 +263,21 @@ async fn open_store(config: &Config) -> Result<SharedStore, AppError> {
 
 /// What was opened before anything serves.
 struct Open {
+    pipelines: Vec<Pipeline>,
     sockets: workers::Sockets,
     admin: TcpListener,
     outbox: Option<Arc<Outbox>>,
+    hangup: Signal,
 }
 
 impl Gateway {
-    async fn begin(
-        self: Arc<Self>,
-        open: Open,
-        pipelines: Vec<Pipeline>,
-        stop: watch::Sender<bool>,
-    ) -> Result<Running, AppError> {
-        let stopped = self.stopping.clone();
-        let certificates = &self.certificates;
+    async fn begin(self: Arc<Self>, open: Open, ending: Ending) -> Result<Running, AppError> {
         let workers = Workers::start(
             &self.shared,
-            pipelines,
+            open.pipelines,
             open.sockets,
-            certificates,
-            &stopped,
+            &self.certificates,
+            &ending.stop.subscribe(),
         )?;
         let admin_address = open.admin.local_addr().map_err(other)?;
         let admin = Admin {
@@ -288,12 +299,11 @@ impl Gateway {
                     Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
                 }),
         };
-        // The admin listener goes last: it tells that the rest is draining.
+        // The admin listener goes last: it tells that the rest is draining. So do those who end
+        // what is revoked meanwhile.
+        let stopped = ending.over.subscribe();
         let mut closed = stopped.clone();
-        let drained = async move {
-            raised(&mut closed).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        };
+        let drained = async move { raised(&mut closed).await };
         let mut tasks = vec![tokio::spawn(async move {
             if let Err(error) = admin::serve(admin, open.admin, drained).await {
                 tracing::error!(%error, "the admin listener ended");
@@ -315,15 +325,18 @@ impl Gateway {
             Arc::clone(&self).watch_people(stopped.clone()),
         ));
         tasks.push(tokio::spawn(
-            Arc::clone(&self).watch_health(stopped.clone()),
+            Arc::clone(&self).watch_health(self.stopping.clone()),
         ));
-        tasks.push(tokio::spawn(reload::watch(Arc::clone(&self), stopped)));
+        let reloads = reload::watch(Arc::clone(&self), open.hangup, stopped);
+        tasks.push(tokio::spawn(reloads));
         self.note("gateway.start", "ok").await?;
+        supervisor::ready(&serving_on(&self.addresses));
+        let living = supervisor::live(workers.beats.clone(), ending.leaving.subscribe());
+        tokio::spawn(living);
         Ok(Running {
             addresses: self.addresses.clone(),
             admin: admin_address,
-            stop,
-            drain: self.shared.config.limits.drain,
+            ending,
             workers,
             tasks,
             gateway: self,
@@ -389,41 +402,21 @@ impl Gateway {
     }
 }
 
-impl Running {
-    /// Reads certificates, directory and policies again, as `SIGHUP` does; what is faulty stays as
-    /// it was.
-    pub async fn reload(&self) {
-        reload::all(&self.gateway).await;
-    }
+fn serving_on(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    format!("serving on {}", addresses.join(", "))
+}
 
-    /// Not ready from now on; lets every request finish, within the drain's deadline.
-    pub async fn stop(self) {
-        let _ = self.stop.send(true);
-        let end = Instant::now() + self.drain;
-        if tokio::time::timeout_at(end, self.workers.ended())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some connections did not end within the drain's deadline");
-        }
-        // What they asked for is owed to people as much as an answer is.
-        let rest = end.saturating_duration_since(Instant::now());
-        self.gateway.login.drain(rest).await;
-        self.gateway.shared.traces.flush(GRACE).await;
-        if let Err(error) = self.gateway.shared.sessions.flush().await {
-            tracing::warn!(%error, "the use of sessions could not be written down");
-        }
-        if let Err(error) = self.gateway.note("gateway.stop", "ok").await {
-            tracing::warn!(%error, "the stop was not recorded");
-        }
-        for mut task in self.tasks {
-            // One who keeps asking the admin listener does not keep the gateway from ending.
-            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
-                task.abort();
-                let _ = task.await;
-            }
-        }
-    }
+/// The admin listener's socket, unless the gateway before this one may still have it.
+async fn early_admin(
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Result<Option<TcpListener>, AppError> {
+    Ok(match inherited.take(address).pop() {
+        Some(handed) => Some(TcpListener::from_std(handed).map_err(other)?),
+        None if inherited.any() => None,
+        None => Some(bind_admin(address).await?),
+    })
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, AppError> {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::in_force::{self, Standing};
-use super::{Gateway, examine_queries, raised};
+use super::{Gateway, examine_queries, raised, supervisor};
 use crate::admin::Check;
 use crate::audit::Record;
 use crate::clock::Timestamp;
@@ -78,6 +78,20 @@ impl Reloads {
             optional: true,
         };
         failures.iter().map(check).collect()
+    }
+
+    /// For the supervisor's status: how the latest reloads went.
+    fn told(&self) -> String {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |(what, reason): (&&str, &Option<String>)| {
+            let reason = reason.as_ref()?;
+            Some(format!(
+                "the reload of {what} failed, the state before it serves on: {reason}"
+            ))
+        };
+        failures.iter().find_map(failed).unwrap_or_else(|| {
+            "serving; certificates, directory and policies were read again".to_owned()
+        })
     }
 
     /// A certificate that is not valid at a moment, if there is one.
@@ -164,25 +178,30 @@ pub(super) fn read_certificates(
     }
 }
 
-/// Reloads whenever a file changes or `SIGHUP` arrives, until `stopped` turns true.
-pub(super) async fn watch(gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) {
+/// Reloads whenever a file changes or a `hangup` arrives, until `stopped` turns true.
+pub(super) async fn watch(
+    gateway: Arc<Gateway>,
+    mut hangup: Signal,
+    mut stopped: watch::Receiver<bool>,
+) {
     let (changed, mut changes) = mpsc::channel(1);
     let watcher = watch_files(&gateway.shared.config, changed);
     if let Err(error) = &watcher {
         tracing::warn!(%error, "changed files are not noticed by themselves; send SIGHUP after a change");
     }
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP cannot be received");
-            return;
-        }
-    };
     remember_certificates(&gateway);
     loop {
         tokio::select! {
             () = raised(&mut stopped) => return,
-            received = hangup.recv() => if received.is_none() { return },
+            received = hangup.recv() => {
+                if received.is_none() {
+                    return;
+                }
+                supervisor::reloading();
+                all(&gateway).await;
+                supervisor::ready(&gateway.reloads.told());
+                continue;
+            }
             received = changes.recv() => {
                 if received.is_none() && watcher.is_ok() {
                     return;

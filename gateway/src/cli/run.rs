@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::{complain, report};
 use crate::app::{self, AppError};
 use crate::config::{self, Config};
+use crate::listener::inherited::Inherited;
 
 /// Starts the gateway; every fault is shown before exit 1.
 pub(super) fn run(path: &Path) -> ExitCode {
@@ -38,6 +39,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), AppError> {
+    let names = config::environment("LISTEN_FDNAMES");
+    let inherited = Inherited::take_over(names.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -46,7 +49,12 @@ fn serve(config: Config) -> Result<(), AppError> {
         let mut terminate = received(SignalKind::terminate())?;
         let mut interrupt = received(SignalKind::interrupt())?;
         let public_url = config.public_url.origin();
-        let running = app::start(config, None).await?;
+        let running = tokio::select! {
+            running = app::start_on(config, None, inherited) => running?,
+            // It may have waited for the one before it.
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
         for address in &running.addresses {
             tracing::info!(%address, public_url, "serving");
         }

@@ -440,7 +440,9 @@ pub struct Limits {
     pub connections: usize,
     /// Streams at once per HTTP/2 connection; default 100.
     pub streams: u32,
-    /// How long a drain waits at `SIGTERM`; default 30 s.
+    /// How long it is not ready, but accepts, after `SIGTERM`; default none.
+    pub drain_delay: Duration,
+    /// How long requests may go on after that; default 30 s.
     pub drain: Duration,
 }
 

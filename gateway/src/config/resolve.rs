@@ -299,6 +299,12 @@ impl Resolver<'_> {
                 10_000,
             ),
             streams: self.count("limits.streams", written.streams.as_ref(), 1..=10_000, 100),
+            drain_delay: self.duration(
+                "limits.drain_delay",
+                written.drain_delay.as_ref(),
+                Duration::ZERO..=second * 600,
+                Duration::ZERO,
+            ),
             drain: self.duration(
                 "limits.drain",
                 written.drain.as_ref(),

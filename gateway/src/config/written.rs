@@ -101,10 +101,11 @@ pub struct Listener {
     /// Which set of certificates, by its name under `tls`. Left out behind a router that
     /// terminates TLS; then `trusted_proxies` is required.
     pub tls: Option<At<String>>,
-    /// Whether connections open with a PROXY protocol header, as some load balancers send it.
-    /// Needs `trusted_proxies`. Default: `false`.
+    /// Whether connections open with a PROXY protocol header, version 1 or 2, as some load balancers
+    /// send it. Needs `trusted_proxies`; nobody else may connect then. Default: `false`.
     pub proxy_protocol: Option<At<bool>>,
-    /// Networks of the routers whose forwarding headers are believed, such as `10.0.0.0/8`.
+    /// Networks of the routers whose forwarding headers, or PROXY protocol headers, are believed, such
+    /// as `10.0.0.0/8`.
     #[serde(default)]
     pub trusted_proxies: Vec<At<String>>,
 }
@@ -374,7 +375,11 @@ pub struct Limits {
     pub connections: Option<At<u64>>,
     /// Streams at once per HTTP/2 connection. Default: 100.
     pub streams: Option<At<u64>>,
-    /// How long requests may go on after `SIGTERM`. Default: `30s`.
+    /// How long to go on accepting after `SIGTERM`, while `/readyz` says no, so that load balancers
+    /// look elsewhere; up to 10 min. Default: `0s`.
+    #[schemars(extend("pattern" = DURATION))]
+    pub drain_delay: Option<At<String>>,
+    /// How long requests may go on after that. Default: `30s`.
     #[schemars(extend("pattern" = DURATION))]
     pub drain: Option<At<String>>,
 }

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Handler;
 use super::activity::{Activity, State};
@@ -43,6 +45,20 @@ const PENDING_RESETS: usize = 20;
 
 /// How long an HTTP/2 connection may ask for nothing once it has asked for something.
 const QUIET: Duration = Duration::from_secs(120);
+
+/// How long a connection over which requests have come may be quiet once the gateway ends: one that
+/// is in use is told with an answer, and closes without a request on its way.
+const LAST_QUIET: Duration = Duration::from_millis(250);
+/// How long a new connection may take to its first request once the gateway ends: nobody sends it
+/// again by themselves, and a lost packet takes a second.
+const LAST_FIRST: Duration = Duration::from_secs(2);
+/// How long an HTTP/2 client may take to see that the gateway ends (RFC 9113, section 6.8: the time
+/// of a round trip). One that is gone without a word never does.
+const LAST_STREAM: Duration = Duration::from_secs(1);
+/// And so long since the last answer began: what we wrote may still be under way.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// How often it is looked at.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// How much of an unread body is read before its answer leaves, in bytes.
 const DRAINED: usize = 64 * 1024;
@@ -74,7 +90,21 @@ impl<H: Handler> Server<H> {
             fields: self.limits.header_count,
         };
         let stream = Guard::new(Stall::new(stream, self.limits.body_timeout), limits);
-        let service = service_fn(|request| self.answer(request));
+        let (begun, leaving) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let service = service_fn(|request| {
+            begun.store(true, Ordering::Relaxed);
+            let answer = self.answer(request);
+            async move {
+                let mut answer = answer.await?;
+                if leaving.load(Ordering::Relaxed)
+                    && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+                {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
         let mut connection = pin!(
             builder
                 .serve_connection(TokioIo::new(stream), service)
@@ -83,8 +113,19 @@ impl<H: Handler> Server<H> {
         let mut stop = self.stop.clone();
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(Error::from),
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+            _ = stop.wait_for(|stop| *stop) => leaving.store(true, Ordering::Relaxed),
         }
+        // hyper would close at once, with a request perhaps on its way.
+        for patience in [LAST_QUIET, LAST_FIRST - LAST_QUIET] {
+            tokio::select! {
+                ended = connection.as_mut() => return ended.map_err(Error::from),
+                () = tokio::time::sleep(patience) => {}
+            }
+            if begun.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        connection.as_mut().graceful_shutdown();
         connection.await.map_err(Error::from)
     }
 
@@ -119,19 +160,24 @@ impl<H: Handler> Server<H> {
         let mut stop = self.stop.clone();
         let mut tick = tokio::time::interval(self.limits.header_timeout / 2);
         let mut leaving = false;
+        let mut ends = None;
         // A new connection must ask for something as soon as a head must come on HTTP/1.
         let mut quiet = self.limits.header_timeout;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return ended.map_err(Error::from),
-                _ = stop.wait_for(|stop| *stop), if !leaving => {
+                _ = stop.wait_for(|stop| *stop), if ends.is_none() => {
                     leaving = true;
+                    ends = Some(Instant::now() + LAST_STREAM);
+                    tick = tokio::time::interval(LAST_LOOK);
+                    quiet = quiet.min(LAST_ANSWER);
                     connection.as_mut().graceful_shutdown();
                 }
                 _ = tick.tick() => match activity.state(quiet, self.limits.body_timeout) {
-                    State::Busy if activity.was_used() => quiet = QUIET,
+                    State::Busy if activity.was_used() && ends.is_none() => quiet = QUIET,
                     State::Busy => {}
                     State::Stalled => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                    State::Idle if ends.is_some_and(|ends| Instant::now() < ends) => {}
                     // Told to go and still here: it never spoke HTTP/2, or does not listen.
                     State::Idle if leaving => return Ok(()),
                     State::Idle => {

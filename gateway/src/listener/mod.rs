@@ -1,18 +1,20 @@
 //! Listeners: addresses that we accept on, with TLS or behind a router that terminates it.
 //!
 //! Every worker has a socket of its own on every address (`SO_REUSEPORT`), so that the kernel
-//! spreads connections and no worker wakes another.
+//! spreads connections and no worker wakes another. Sockets that a supervisor hands over are shared.
 
 mod activity;
 pub mod certificates;
 mod guard;
 mod head;
 mod http_server;
+pub mod inherited;
+mod proxy_header;
 mod stall;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::body::Body;
 use crate::config::Limits;
 use crate::metrics::Metrics;
-use crate::pipeline::{Hold, Peer, Pipeline};
+use crate::pipeline::{Held, Hold, Peer, Pipeline};
 
 /// How long accepting pauses when the system has no descriptor or memory left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -41,10 +43,14 @@ pub struct Listener {
     pub tls: Option<TlsAcceptor>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Whether those peers, and nobody else, connect, with a PROXY protocol header first.
+    pub proxy_protocol: bool,
     /// What one client may cost.
     pub limits: Limits,
     /// Counts.
     pub metrics: Metrics,
+    /// Whether the socket lives on without us: then who waits in it is the successor's to serve.
+    pub outlived: bool,
 }
 
 impl std::fmt::Debug for Listener {
@@ -53,6 +59,53 @@ impl std::fmt::Debug for Listener {
             .field("tls", &self.tls.is_some())
             .field("trusted_proxies", &self.trusted_proxies)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where a connection comes from.
+struct Origin {
+    address: IpAddr,
+    encrypted: Option<bool>,
+    /// Whether its forwarding headers are believed.
+    believed: bool,
+}
+
+impl Listener {
+    fn trusts(&self, address: &IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(address))
+    }
+
+    /// The peer itself, or whom its PROXY protocol header names.
+    async fn origin(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<Origin> {
+        let address = peer.ip().to_canonical();
+        let over_tls = self.tls.is_some();
+        if !self.proxy_protocol {
+            return Ok(Origin {
+                address,
+                encrypted: Some(over_tls),
+                believed: self.trusts(&address),
+            });
+        }
+        if !self.trusts(&address) {
+            let error = "a peer that is none of `trusted_proxies` connected where the PROXY protocol is spoken";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+        }
+        let reading =
+            tokio::time::timeout(self.limits.handshake_timeout, proxy_header::read(stream));
+        let header = reading
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(Origin {
+            address: header.client.unwrap_or(address),
+            encrypted: if over_tls {
+                Some(true)
+            } else {
+                header.over_tls
+            },
+            // The header that a client sends through is the client's: it is believed only if the
+            // client is a listed proxy itself.
+            believed: header.client.is_some_and(|client| self.trusts(&client)),
+        })
     }
 }
 
@@ -125,7 +178,8 @@ pub fn is_taken(address: SocketAddr) -> bool {
 }
 
 /// Accepts until `stop` turns true, then lets every connection finish what it is at; returns when
-/// the last one is gone. The caller sets the deadline.
+/// the last one is gone. The caller sets the deadline. Whoever waits to be accepted then is
+/// accepted still, unless the socket lives on.
 pub async fn serve<H: Handler>(
     socket: std::net::TcpListener,
     listener: Listener,
@@ -141,25 +195,53 @@ pub async fn serve<H: Handler>(
             _ = stop.wait_for(|stop| *stop) => break,
             accepted = next(&socket, &places) => accepted,
         };
-        let (stream, address, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                pause_if_exhausted(&error).await;
-                continue;
+        match accepted {
+            Ok((stream, address, place)) => {
+                let open = Open::new(&listener.metrics, place, alive.clone(), stop.clone());
+                begin(&listener, &handler, &stop, open, (stream, address));
             }
-        };
-        let open = Open::new(&listener.metrics, place, alive.clone());
-        let connection = Connection {
-            listener: listener.clone(),
-            handler: handler.clone(),
-            stop: stop.clone(),
-            hold: Hold::new(open),
-        };
-        tokio::spawn(connection.run(stream, address));
+            Err(error) => pause_if_exhausted(&error).await,
+        }
     }
-    drop((socket, alive));
+    if !listener.outlived {
+        // Closing the socket would reset them.
+        for accepted in waiting(socket.into_std()?) {
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                break;
+            };
+            let open = Open::new(&listener.metrics, place, alive.clone(), stop.clone());
+            begin(&listener, &handler, &stop, open, accepted);
+        }
+    }
+    drop(alive);
     gone.recv().await;
     Ok(())
+}
+
+/// Serves a connection, beside all others.
+fn begin<H: Handler>(
+    listener: &Listener,
+    handler: &H,
+    stop: &watch::Receiver<bool>,
+    open: Open,
+    (stream, address): (TcpStream, SocketAddr),
+) {
+    let connection = Connection {
+        listener: listener.clone(),
+        handler: handler.clone(),
+        stop: stop.clone(),
+        hold: Hold::new(open),
+    };
+    tokio::spawn(connection.run(stream, address));
+}
+
+/// What waits to be accepted now.
+fn waiting(socket: std::net::TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    std::iter::from_fn(move || {
+        let (stream, address) = socket.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, address))
+    })
 }
 
 /// The next connection, once there is a place for it.
@@ -193,18 +275,31 @@ async fn pause_if_exhausted(error: &io::Error) {
 /// A connection that counts as open: its place, its share of the drain, its metric.
 struct Open {
     gauge: prometheus::IntGauge,
+    stop: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
     _alive: mpsc::Sender<()>,
 }
 
 impl Open {
-    fn new(metrics: &Metrics, place: OwnedSemaphorePermit, alive: mpsc::Sender<()>) -> Self {
+    fn new(
+        metrics: &Metrics,
+        place: OwnedSemaphorePermit,
+        alive: mpsc::Sender<()>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
         metrics.connections.inc();
         Self {
             gauge: metrics.connections.clone(),
+            stop,
             _place: place,
             _alive: alive,
         }
+    }
+}
+
+impl Held for Open {
+    fn draining(&self) -> watch::Receiver<bool> {
+        self.stop.clone()
     }
 }
 
@@ -229,18 +324,18 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn serve(self, stream: TcpStream, address: SocketAddr) -> Result<(), http_server::Error> {
+    async fn serve(
+        self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<(), http_server::Error> {
         stream.set_nodelay(true)?;
-        let ip = address.ip().to_canonical();
+        let origin = self.listener.origin(&mut stream, address).await?;
         let proxies = &self.listener.trusted_proxies;
-        let believed = proxies
-            .iter()
-            .any(|net| net.contains(&ip))
-            .then(|| Arc::clone(proxies));
         let peer = Peer {
-            address: ip,
-            encrypted: self.listener.tls.is_some(),
-            believed,
+            address: origin.address,
+            encrypted: origin.encrypted,
+            believed: origin.believed.then(|| Arc::clone(proxies)),
             hold: self.hold,
         };
         let limits = self.listener.limits;

@@ -98,7 +98,7 @@ pub(super) async fn forward(
         let other = upstream::upstream_side(&mut response);
         tokio::spawn(async move {
             // The connection counts as open until the bridge is gone.
-            let _hold = hold;
+            let draining = hold.draining();
             let touch = session.clone();
             let used = move || {
                 if let Some(session) = &touch {
@@ -111,7 +111,8 @@ pub(super) async fn forward(
                     None => std::future::pending().await,
                 }
             };
-            upstream::bridge(client, other, used, ended).await;
+            upstream::bridge(client, other, used, ended, draining).await;
+            drop(hold);
         });
         return Ok(manner.switched(response));
     }

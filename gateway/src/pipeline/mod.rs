@@ -27,11 +27,12 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use ipnet::IpNet;
+use tokio::sync::watch;
 
 use crate::audit::Audit;
 use crate::body::Body;
 use crate::clock::SharedClock;
-use crate::config::{Config, MethodOverride};
+use crate::config::{Config, MethodOverride, PublicUrl};
 use crate::cookie::Binder;
 use crate::directory::SharedDirectory;
 use crate::metrics::Metrics;
@@ -97,23 +98,53 @@ pub trait OwnPages: Send + Sync + std::fmt::Debug {
 pub struct Peer {
     /// Its address; with the PROXY protocol, the one told there.
     pub address: IpAddr,
-    /// Whether the connection is encrypted.
-    pub encrypted: bool,
+    /// Whether the client's connection is encrypted; `None` where a router ends the encryption and
+    /// does not say.
+    pub encrypted: Option<bool>,
     /// The trusted proxies, if it is one of them: then its forwarding headers are believed.
     pub believed: Option<Arc<[IpNet]>>,
     /// Keeps the connection counted.
     pub hold: Hold,
 }
 
+impl Peer {
+    /// The scheme of the client's connection; where a router does not say, the public URL's.
+    fn scheme(&self, public: &PublicUrl) -> &'static str {
+        match self.encrypted.unwrap_or(public.scheme != "http") {
+            true => "https",
+            false => "http",
+        }
+    }
+}
+
 /// Whoever holds it keeps the client's connection counted as open: an upgrade outlives the HTTP
 /// that began it.
 #[derive(Clone, Default)]
-pub struct Hold(Option<Arc<dyn std::any::Any + Send + Sync>>);
+pub struct Hold(Option<Arc<dyn Held>>);
+
+/// What a [`Hold`] holds, and drops when the connection is over.
+pub trait Held: Send + Sync {
+    /// Turns true when the gateway ends, and the connection shall.
+    fn draining(&self) -> watch::Receiver<bool>;
+}
 
 impl Hold {
     /// Holds what is dropped when the connection is over.
-    pub fn new(held: impl std::any::Any + Send + Sync) -> Self {
+    pub fn new(held: impl Held + 'static) -> Self {
         Self(Some(Arc::new(held)))
+    }
+
+    /// Resolves when the gateway ends.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        let draining = self.0.as_ref().map(|held| held.draining());
+        async move {
+            match draining {
+                Some(mut draining) => {
+                    let _ = draining.wait_for(|draining| *draining).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

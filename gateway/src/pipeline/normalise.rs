@@ -226,11 +226,10 @@ struct Told {
 
 impl Told {
     fn read(peer: &Peer, headers: &HeaderMap, public: &PublicUrl) -> Result<Self, Refusal> {
-        let seen = if peer.encrypted { "https" } else { "http" };
         let Some(proxies) = &peer.believed else {
             return Ok(Self {
                 address: peer.address,
-                scheme: seen,
+                scheme: peer.scheme(public),
                 request_id: None,
                 traceparent: None,
             });
@@ -453,7 +452,7 @@ mod tests {
     fn only_a_trusted_peer_tells_of_a_client() {
         let stranger = Peer {
             address: [127, 0, 0, 1].into(),
-            encrypted: false,
+            encrypted: Some(false),
             believed: None,
             hold: Hold::default(),
         };

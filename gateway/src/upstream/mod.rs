@@ -4,6 +4,7 @@
 //! upstream's connection live on one core. A request that may have reached the upstream is never
 //! sent again: only one that was handed back unsent is tried on another connection.
 
+mod frames;
 mod pool;
 mod progress;
 mod upgrade;

@@ -484,6 +484,7 @@ fn configuration(login: config::Login) -> Config {
             body_timeout: Duration::from_secs(60),
             connections: 100,
             streams: 100,
+            drain_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
         },
         log: config::Log {

@@ -14,19 +14,36 @@ use crate::store::{StoreError, StoreResult};
 
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 16 << 20;
+/// What another process's hold on the file is called.
+const HELD: &str = "another process has it open";
 
 /// Opens the file at `path`, or makes it with its folder.
 pub(super) fn open(path: &Path) -> StoreResult<Database> {
+    try_open(path)?.ok_or_else(|| held(path))
+}
+
+/// The same; `None` if another process has it open.
+pub(super) fn try_open(path: &Path) -> StoreResult<Option<Database>> {
     let unavailable =
         |error: io::Error| StoreError::Unavailable(format!("`{}`: {error}", path.display()));
     let file = create(path).map_err(unavailable)?;
     let backend = FileBackend::new(file).map_err(store_error)?;
-    open_backend(backend).map_err(|error| match error {
-        StoreError::Unavailable(why) => {
-            StoreError::Unavailable(format!("`{}`: {why}", path.display()))
+    match open_backend(backend) {
+        Err(StoreError::Unavailable(why)) if why == HELD => Ok(None),
+        Err(StoreError::Unavailable(why)) => Err(StoreError::Unavailable(format!(
+            "`{}`: {why}",
+            path.display()
+        ))),
+        Err(StoreError::Damaged(why)) => {
+            Err(StoreError::Damaged(format!("`{}`: {why}", path.display())))
         }
-        StoreError::Damaged(why) => StoreError::Damaged(format!("`{}`: {why}", path.display())),
-    })
+        Ok(database) => Ok(Some(database)),
+    }
+}
+
+/// What is said of a file that another process has open.
+pub(super) fn held(path: &Path) -> StoreError {
+    StoreError::Unavailable(format!("`{}`: {HELD}", path.display()))
 }
 
 /// Opens what a backend holds; an empty one becomes a new store.
@@ -76,7 +93,7 @@ fn create(path: &Path) -> io::Result<File> {
 fn refusal(error: DatabaseError) -> StoreError {
     match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            StoreError::Unavailable("another process has it open".to_owned())
+            StoreError::Unavailable(HELD.to_owned())
         }
         DatabaseError::Storage(StorageError::Io(error))
             if matches!(
@@ -90,5 +107,33 @@ fn refusal(error: DatabaseError) -> StoreError {
             StoreError::Damaged(other.to_string())
         }
         other => store_error(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Embedded;
+
+    #[tokio::test]
+    async fn who_waits_in_turn_gets_the_file_when_it_is_let_go_of_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let first = Embedded::open(&path).unwrap();
+        let patience = Duration::from_millis(50);
+        let early = Embedded::open_in_turn(&path, patience, || {}).await;
+        let why = early.unwrap_err().to_string();
+        assert!(why.ends_with("another process has it open"), "{why}");
+
+        let (told, waits) = tokio::sync::oneshot::channel();
+        let patience = Duration::from_secs(30);
+        let second = Embedded::open_in_turn(&path, patience, || told.send(()).unwrap());
+        let first = async {
+            waits.await.unwrap();
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(second, first);
+        second.unwrap();
     }
 }

@@ -21,7 +21,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase};
@@ -47,6 +47,8 @@ const MOST_STRANGERS: u64 = 100_000;
 const SWEEP: usize = 500;
 /// Between a failed write and the attempt to open the file anew.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked whether another process has let go of the file.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The store in one file.
 ///
@@ -76,9 +78,35 @@ impl Embedded {
     /// [`StoreError::Unavailable`] if the file cannot be had, or another process has it open;
     /// [`StoreError::Damaged`] if it is torn, no store at all, or a newer version's.
     pub fn open(path: &Path) -> StoreResult<Self> {
-        let path = path.to_owned();
-        let opener = Box::new(move || file::open(&path));
-        Self::start(opener, MOST_STRANGERS, RETRY)
+        Self::start(opener(path), MOST_STRANGERS, RETRY)
+    }
+
+    /// As [`Self::open`], but waits for another process to let go of the file, as long as
+    /// `patience`; `waits` is called once if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_in_turn(
+        path: &Path,
+        patience: Duration,
+        waits: impl FnOnce() + Send,
+    ) -> StoreResult<Self> {
+        let end = Instant::now() + patience;
+        let mut waits = Some(waits);
+        let database = loop {
+            if let Some(database) = file::try_open(path)? {
+                break database;
+            }
+            if Instant::now() >= end {
+                return Err(file::held(path));
+            }
+            if let Some(waits) = waits.take() {
+                waits();
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        Self::start_on(database, opener(path), MOST_STRANGERS, RETRY)
     }
 
     /// Transactions committed since the file was opened; many operations share one.
@@ -89,6 +117,15 @@ impl Embedded {
 
     fn start(opener: Opener, most_strangers: u64, retry: Duration) -> StoreResult<Self> {
         let database = opener()?;
+        Self::start_on(database, opener, most_strangers, retry)
+    }
+
+    fn start_on(
+        database: Database,
+        opener: Opener,
+        most_strangers: u64,
+        retry: Duration,
+    ) -> StoreResult<Self> {
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
             opener,
@@ -97,6 +134,11 @@ impl Embedded {
         let writer = Writer::start(Arc::clone(&shared), most_strangers, retry)?;
         Ok(Self { writer, shared })
     }
+}
+
+fn opener(path: &Path) -> Opener {
+    let path = path.to_owned();
+    Box::new(move || file::open(&path))
 }
 
 impl Shared {

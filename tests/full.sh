@@ -23,6 +23,9 @@ PORTVAKT_RELOADS=1000 cargo nextest run --locked --release --no-capture --test g
 printf '\n== long: 100 restarts under load\n'
 PORTVAKT_RESTARTS=100 cargo nextest run --locked --release --no-capture --test gateway -E 'test(restarts_under_load)'
 
+printf '\n== long: 100,000 strangers, and not one series more\n'
+PORTVAKT_STRANGERS=100000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(the_number_of_series)'
+
 printf '\n== long: the attack bench, whole\n'
 cargo bench --locked --bench attacks
 

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("directory", 2),
     ("audit", 2),
     ("metrics", 2),
+    ("trace", 2),
     ("config", 1),
     ("principal", 0),
     ("clock", 0),
@@ -64,6 +65,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
             "body.rs",
             "admin/client.rs",
             "login/delivery/wire.rs",
+            "trace/export.rs",
         ],
     ),
     (
@@ -73,6 +75,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
             "listener/",
             "admin/client.rs",
             "login/delivery/wire.rs",
+            "trace/export.rs",
         ],
     ),
     ("lettre", &["login/delivery/smtp.rs"]),

@@ -19,6 +19,8 @@ packages=(
   "postgresql     a directory in a database; the tests make their own cluster, none is left running"
   "cvc5           the solver that proves policies"
   "redis-server   the store that several gateways share; the same program is their sentinel"
+  "systemd        judges the units of deploy/systemd (systemd-analyze; nothing is started)"
+  "prometheus     scrapes a gateway and evaluates the shipped rules; with promtool"
   "haproxy        a load balancer that speaks the PROXY protocol"
 )
 # Node.js may have come with its own npm, beside which Debian's cannot stand.
@@ -29,9 +31,16 @@ command -v npm >/dev/null || packages+=(
 # Cargo's helpers, each at the version that these tests were written with.
 nextest_version=0.9.151
 deny_version=0.20.2
-# From PyPI: the mail server of the tests, and the calendar server of examples/radicale.
+# From PyPI: the mail server of the tests, the calendar server of examples/radicale, and Grafana's
+# own types, which the dashboard is held to; and the judges of the files of deploy/.
 aiosmtpd_version=1.4.6
 radicale_version=3.9.0
+grafana_version='1769699998!10.1.0'
+yamllint_version=1.38.0
+check_jsonschema_version=0.39.0
+kubernetes_validate_version=1.37.0
+# The types that the collector of the tests reads traces with.
+opentelemetry_version=1.39.1
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
@@ -48,6 +57,11 @@ main() {
   step "cargo-deny $deny_version" install_cargo_tool cargo-deny "$deny_version"
   step "aiosmtpd $aiosmtpd_version" install_python_package aiosmtpd "$aiosmtpd_version"
   step "radicale $radicale_version" install_python_package radicale "$radicale_version"
+  step "grafana-foundation-sdk $grafana_version" install_python_package grafana-foundation-sdk "$grafana_version"
+  step "yamllint $yamllint_version" install_python_package yamllint "$yamllint_version"
+  step "check-jsonschema $check_jsonschema_version" install_python_package check-jsonschema "$check_jsonschema_version"
+  step "kubernetes-validate $kubernetes_validate_version" install_python_package kubernetes-validate "$kubernetes_validate_version"
+  step "opentelemetry-proto $opentelemetry_version" install_python_package opentelemetry-proto "$opentelemetry_version"
   step "axe-core" install_from_npm tests/axe axe-core
   step "json-server" install_from_npm examples/json-server json-server
   step "no test is switched off" no_ignored_tests

@@ -6,6 +6,7 @@
 
 mod databases;
 mod explain;
+mod health;
 mod in_force;
 mod keys;
 mod loaded;
@@ -15,6 +16,7 @@ mod reload;
 mod running;
 mod shared_store;
 mod standing;
+mod status;
 mod supervisor;
 mod workers;
 
@@ -41,12 +43,14 @@ use crate::listener;
 use crate::listener::inherited::{InheritError, Inherited};
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
-use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Shared};
+use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Pipeline, Shared};
 use crate::policy::Authoriser;
 use crate::secret::Key;
 use crate::session::assertion::Keyring;
 use crate::session::{Sessions, Suspensions};
 use crate::store::SharedStore;
+use crate::trace::Traces;
+use crate::upstream::Upstreams;
 pub(crate) use databases::examine_queries;
 use in_force::Standing;
 use loaded::Loaded;
@@ -97,6 +101,13 @@ struct Gateway {
     certificates: Vec<(String, Arc<listener::tls::Certificates>)>,
     reloads: Reloads,
     login: Login,
+    started: Timestamp,
+    /// Where it accepts.
+    addresses: Vec<SocketAddr>,
+    /// Each worker's way to the upstreams.
+    workers_upstreams: Vec<Arc<Upstreams>>,
+    /// True from the beginning of the drain.
+    stopping: watch::Receiver<bool>,
 }
 
 /// Starts everything; returns once every address accepts. Without a `clock` the system's is used.
@@ -176,6 +187,7 @@ pub async fn start_on(
         metrics: metrics.clone(),
         config: &config,
     });
+    let traces = Traces::to(config.log.traces.as_ref(), &metrics.health.traces_dropped);
     let facts_database = databases::open_facts(&config, &loaded.policy.set).await?;
     let shared = Arc::new(Shared {
         policy: ArcSwap::new(Arc::clone(&loaded.policy.set)),
@@ -190,10 +202,17 @@ pub async fn start_on(
         metrics,
         audit,
         access_log,
+        traces,
         clock,
         config,
     });
+    let pipelines = workers::pipelines(&shared)?;
+    let ending = Ending::default();
     let gateway = Arc::new(Gateway {
+        started: shared.clock.now(),
+        addresses: sockets.addresses(),
+        workers_upstreams: pipelines.iter().map(Pipeline::upstreams).collect(),
+        stopping: ending.leaving.subscribe(),
         reloads: Reloads::new(
             &shared.metrics,
             Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
@@ -205,44 +224,53 @@ pub async fn start_on(
         store,
         shared,
     });
-    gateway
-        .begin(sockets, admin_socket, carriers.outbox, hangup)
-        .await
+    let open = Open {
+        pipelines,
+        sockets,
+        admin: admin_socket,
+        outbox: carriers.outbox,
+        hangup,
+    };
+    gateway.begin(open, ending).await
+}
+
+/// What was opened before anything serves.
+struct Open {
+    pipelines: Vec<Pipeline>,
+    sockets: workers::Sockets,
+    admin: TcpListener,
+    outbox: Option<Arc<Outbox>>,
+    hangup: Signal,
 }
 
 impl Gateway {
-    async fn begin(
-        self: Arc<Self>,
-        sockets: workers::Sockets,
-        admin_socket: TcpListener,
-        outbox: Option<Arc<Outbox>>,
-        hangup: Signal,
-    ) -> Result<Running, AppError> {
-        let ending = Ending::default();
-        let addresses = sockets.addresses();
+    async fn begin(self: Arc<Self>, open: Open, ending: Ending) -> Result<Running, AppError> {
         let workers = Workers::start(
             &self.shared,
-            sockets,
+            open.pipelines,
+            open.sockets,
             &self.certificates,
             &ending.stop.subscribe(),
         )?;
-        let admin_address = admin_socket.local_addr().map_err(other)?;
+        let admin_address = open.admin.local_addr().map_err(other)?;
         let admin = Admin {
             metrics: self.shared.metrics.clone(),
             readiness: {
-                let (gateway, leaving) = (Arc::clone(&self), ending.leaving.subscribe());
+                let gateway = Arc::clone(&self);
                 Arc::new(move || {
-                    let (gateway, stopping) = (Arc::clone(&gateway), *leaving.borrow());
-                    Box::pin(async move { gateway.readiness(stopping).await })
+                    let gateway = Arc::clone(&gateway);
+                    Box::pin(async move { gateway.readiness().await })
                 })
             },
             policy: {
                 let gateway = Arc::clone(&self);
                 Arc::new(move || gateway.reloads.policy.told(gateway.shared.clock.now()))
             },
-            outbox: outbox.map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
-                Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
-            }),
+            outbox: open
+                .outbox
+                .map(|outbox| -> Arc<dyn Fn() -> _ + Send + Sync> {
+                    Arc::new(move || serde_json::to_value(outbox.messages()).unwrap_or_default())
+                }),
         };
         // The admin listener goes last: it tells that the rest is draining. So do those who end
         // what is revoked meanwhile.
@@ -250,7 +278,7 @@ impl Gateway {
         let mut closed = stopped.clone();
         let drained = async move { raised(&mut closed).await };
         let mut tasks = vec![tokio::spawn(async move {
-            if let Err(error) = admin::serve(admin, admin_socket, drained).await {
+            if let Err(error) = admin::serve(admin, open.admin, drained).await {
                 tracing::error!(%error, "the admin listener ended");
             }
         })];
@@ -277,14 +305,17 @@ impl Gateway {
             let clearing = Arc::clone(&self).clear_doubts(stopped.clone());
             tasks.push(tokio::spawn(clearing));
         }
-        let reloads = reload::watch(Arc::clone(&self), hangup, stopped);
+        tasks.push(tokio::spawn(
+            Arc::clone(&self).watch_health(self.stopping.clone()),
+        ));
+        let reloads = reload::watch(Arc::clone(&self), open.hangup, stopped);
         tasks.push(tokio::spawn(reloads));
         self.note("gateway.start", "ok").await?;
-        supervisor::ready(&serving_on(&addresses));
+        supervisor::ready(&serving_on(&self.addresses));
         let living = supervisor::live(workers.beats.clone(), ending.leaving.subscribe());
         tokio::spawn(living);
         Ok(Running {
-            addresses,
+            addresses: self.addresses.clone(),
             admin: admin_address,
             ending,
             workers,

@@ -28,6 +28,12 @@ impl RequestId {
         Self(secret::random())
     }
 
+    /// Its bits: a trace's identifier as well, where nobody told another.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// Reads 32 lower-case hexadecimal digits, as a trusted proxy or an ops person gives them.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

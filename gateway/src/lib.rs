@@ -10,7 +10,7 @@
 //! | 5 | [`listener`]: accept, TLS, HTTP server; [`login`]: flow, delivery; [`admin`] |
 //! | 4 | [`pipeline`]: the story of one request |
 //! | 3 | [`policy`], [`upstream`], [`session`], [`limit`], [`pages`] |
-//! | 2 | [`store`], [`directory`], [`audit`], [`metrics`] |
+//! | 2 | [`store`], [`directory`], [`audit`], [`metrics`], [`trace`] |
 //! | 1 | [`config`]: as written, then resolved |
 //! | 0 | [`principal`], [`clock`], [`secret`], [`target`], [`client`], [`cookie`], [`body`], [`postgres`]: words that everyone uses |
 
@@ -37,4 +37,5 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod target;
+pub mod trace;
 pub mod upstream;

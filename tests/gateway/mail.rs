@@ -90,7 +90,7 @@ impl Server {
 }
 
 /// In the folder that Cargo builds into: this test is `TARGET/PROFILE/deps/gateway-…`.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let target = own.ancestors().nth(3).map(Path::to_owned).unwrap();
     target.join("test-venv/bin/python")

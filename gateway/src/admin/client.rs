@@ -17,6 +17,7 @@ use super::operations::{
     Asked, Ended, Resumed, Rotated, Sessions, Shield, Suspended, Unlocked, User, Which,
 };
 use super::socket::{self, Filter, Whom};
+use super::status::Status;
 use crate::policy::Explanation;
 
 /// How long a command waits for its answer.
@@ -57,6 +58,15 @@ impl GatewayClient {
     #[must_use]
     pub fn new(socket: PathBuf) -> Self {
         Self { socket }
+    }
+
+    /// Tells how the gateway is.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn status(&self) -> Outcome<Status> {
+        self.get(socket::STATUS, &()).await
     }
 
     /// Lists sessions, of one user, of one company, or all.

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod operations;
 pub mod socket;
+pub mod status;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,14 +19,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 
 /// One condition of being ready.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What is looked at: `certificates`, `policy`, `store`, `upstream:NAME` …
     pub name: String,
@@ -35,8 +36,16 @@ pub struct Check {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the gateway can serve without it.
-    #[serde(skip)]
+    #[serde(default)]
     pub optional: bool,
+}
+
+impl Check {
+    /// Whether the gateway can serve.
+    #[must_use]
+    pub fn all_well(checks: &[Self]) -> bool {
+        checks.iter().all(|check| check.ok || check.optional)
+    }
 }
 
 type Checks = Pin<Box<dyn Future<Output = Vec<Check>> + Send>>;
@@ -49,7 +58,7 @@ pub struct Admin {
     /// Looks at every condition of being ready.
     pub readiness: Arc<dyn Fn() -> Checks + Send + Sync>,
     /// What is told of the policy set in force.
-    pub policy: Arc<dyn Fn() -> Value + Send + Sync>,
+    pub policy: Arc<dyn Fn() -> status::Policy + Send + Sync>,
     /// The messages kept by the development outbox, if there is one.
     pub outbox: Option<Arc<dyn Fn() -> Value + Send + Sync>>,
 }
@@ -94,7 +103,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 /// `200` once everything that is needed is as it should be; the reasons either way.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let checks = (admin.readiness)().await;
-    let ready = checks.iter().all(|check| check.ok || check.optional);
+    let ready = Check::all_well(&checks);
     let status = if ready {
         StatusCode::OK
     } else {

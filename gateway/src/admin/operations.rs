@@ -6,7 +6,11 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::status::Status;
+use crate::clock::Timestamp;
+use crate::config::Fleet;
 use crate::policy::Explanation;
+use crate::store;
 
 /// Which sessions a command is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,10 @@ pub enum OperationError {
 /// The commands. Each is in the audit trail before it takes effect; `by` says there who gave it.
 #[async_trait]
 pub trait Operations: Send + Sync + fmt::Debug {
+    /// How the gateway is. The one command that is not on record: it changes nothing and tells of
+    /// nobody, as `/readyz` does, and must answer when the trail cannot be written.
+    async fn status(&self) -> Status;
+
     /// The live sessions, the one used last first.
     async fn sessions(&self, by: &str, which: Which) -> Result<Sessions, OperationError>;
 
@@ -264,6 +272,20 @@ pub struct Shield {
     pub burst: u32,
     /// What comes back of it in a day.
     pub refill_per_day: u32,
+}
+
+impl Shield {
+    /// As the store has it.
+    #[must_use]
+    pub fn told(shield: &store::Shield, fleet: Fleet) -> Self {
+        Self {
+            raised: shield.raised.map(Timestamp::rfc3339),
+            by_hand: shield.by_hand,
+            left: shield.left,
+            burst: fleet.burst,
+            refill_per_day: fleet.refill_per_day,
+        }
+    }
 }
 
 /// The assertion's keys after a rotation.

@@ -34,6 +34,7 @@ pub(super) const SHIELD: &str = "/shield";
 pub(super) const RAISE: &str = "/shield/raise";
 pub(super) const LOWER: &str = "/shield/lower";
 pub(super) const ROTATE: &str = "/keys/rotate";
+pub(super) const STATUS: &str = "/status";
 pub(super) const EXPLAIN: &str = "/policy/explain";
 
 /// Why the socket cannot be had.
@@ -166,6 +167,7 @@ pub async fn serve(
         .route(LOWER, post(lower))
         .route(ROTATE, post(rotate))
         .route(EXPLAIN, post(explain))
+        .route(STATUS, get(status))
         .with_state(operations)
         .into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(listener, router)
@@ -296,6 +298,10 @@ async fn explain(
     Json(asked): Json<super::operations::Asked>,
 ) -> Answer<crate::policy::Explanation> {
     Ok(Json(operations.explain(&by, asked).await?))
+}
+
+async fn status(State(operations): Shared) -> Json<super::status::Status> {
+    Json(operations.status().await)
 }
 
 /// An [`OperationError`] as an answer.

@@ -3,8 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
-
+use crate::admin::status::{Failure, Policy};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::fault::Fault;
@@ -99,19 +98,21 @@ impl Standing {
         self.metrics.policy_failed_at.set(seconds(at));
     }
 
-    /// For `/readyz`.
-    pub(super) fn told(&self, at: Timestamp) -> Value {
+    /// For `/readyz` and `portvakt status`.
+    pub(super) fn told(&self, at: Timestamp) -> Policy {
         let now = self.lock();
-        let failure = now.failed.as_ref();
-        json!({
-            "generation": now.generation,
-            "digest": now.ready.set.digest(),
-            "since": now.since.rfc3339(),
-            "age_seconds": at.since(now.since).as_secs(),
-            "proof": now.ready.proof.outcome,
-            "failures": now.failures,
-            "last_failure": failure.map(|(at, why)| json!({ "at": at.rfc3339(), "message": why })),
-        })
+        Policy {
+            generation: now.generation,
+            digest: now.ready.set.digest().to_owned(),
+            since: now.since.rfc3339(),
+            age_seconds: at.since(now.since).as_secs(),
+            proof: now.ready.proof.outcome,
+            failures: now.failures,
+            last_failure: now.failed.as_ref().map(|(at, why)| Failure {
+                at: at.rfc3339(),
+                message: why.clone(),
+            }),
+        }
     }
 
     /// The proof of a set whose schema, rules and invariants are those of the set in force.

@@ -10,8 +10,8 @@ use crate::admin::operations::{
     Asked, Device, Ended, OperationError, Operations, Resumed, Rotated, Session, Sessions, Shield,
     Suspended, SuspendedBy, Unlocked, User, Which,
 };
+use crate::admin::status::Status;
 use crate::audit::Record;
-use crate::clock::Timestamp;
 use crate::directory::{Directory as _, Person};
 use crate::limit;
 use crate::policy::Explanation;
@@ -30,6 +30,10 @@ pub(super) struct Command<'a> {
 
 #[async_trait]
 impl Operations for Gateway {
+    async fn status(&self) -> Status {
+        self.status_now().await
+    }
+
     async fn sessions(&self, by: &str, which: Which) -> Outcome<Sessions> {
         let (command, whose) = self.about_sessions("admin.session.list", by, which).await?;
         self.begun(&command).await?;
@@ -232,13 +236,7 @@ impl Gateway {
         let fleet = self.shared.config.login.fleet;
         let shield = self.store.shield(self.shared.clock.now(), fleet).await;
         let shield = shield.map_err(unavailable)?;
-        Ok(Shield {
-            raised: shield.raised.map(Timestamp::rfc3339),
-            by_hand: shield.by_hand,
-            left: shield.left,
-            burst: fleet.burst,
-            refill_per_day: fleet.refill_per_day,
-        })
+        Ok(Shield::told(&shield, fleet))
     }
 
     /// Keeps the record of a command, before anything of it takes effect.

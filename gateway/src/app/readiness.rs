@@ -5,7 +5,8 @@ use crate::admin::Check;
 
 impl Gateway {
     /// Every condition of being ready, with its reason.
-    pub(super) async fn readiness(&self, stopping: bool) -> Vec<Check> {
+    pub(super) async fn readiness(&self) -> Vec<Check> {
+        let stopping = *self.stopping.borrow();
         let mut checks = self.reloads.checks();
         let now = self.shared.clock.now();
         let check = |name: &str, fault: Option<String>| Check {

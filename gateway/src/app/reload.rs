@@ -39,20 +39,32 @@ pub(super) struct Reloads {
     /// The policy set in force: since when, and how its proof went.
     pub(super) policy: Standing,
     failures: Mutex<BTreeMap<&'static str, Option<String>>>,
-    ends: Mutex<Vec<(String, Timestamp, Timestamp)>>,
+    terms: Mutex<Vec<Term>>,
+}
+
+/// From when to when a certificate is good.
+#[derive(Clone, Debug)]
+pub(super) struct Term {
+    set: String,
+    /// The first name that it is for.
+    pub(super) name: String,
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 impl Reloads {
     pub(super) fn new(metrics: &Metrics, policy: Standing) -> Self {
         for what in [CERTIFICATES, DIRECTORY, POLICY] {
             metrics.reload_failed.with_label_values(&[what]).set(0);
-            metrics.reloads.with_label_values(&[what, "failed"]);
+            for result in ["failed", "ok"] {
+                metrics.reloads.with_label_values(&[what, result]);
+            }
         }
         Self {
             metrics: metrics.clone(),
             policy,
             failures: Mutex::default(),
-            ends: Mutex::default(),
+            terms: Mutex::default(),
         }
     }
 
@@ -84,28 +96,47 @@ impl Reloads {
 
     /// A certificate that is not valid at a moment, if there is one.
     pub(super) fn ended_certificate(&self, now: Timestamp) -> Option<String> {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = ends
+        let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = terms
             .iter()
-            .find(|(_, from, until)| now < *from || now >= *until);
-        ended.map(|(name, ..)| name.clone())
+            .find(|term| now < term.from || now >= term.until);
+        ended.map(|term| term.name.clone())
+    }
+
+    /// The certificates of a set.
+    pub(super) fn terms_of(&self, set: &str) -> Vec<Term> {
+        let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        terms
+            .iter()
+            .filter(|term| term.set == set)
+            .cloned()
+            .collect()
     }
 
     /// Remembers and publishes until when the certificates in force are good.
     fn certificates(&self, pairs: &[(String, Vec<Certificate>)]) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.clear();
+        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        terms.clear();
+        // One that is no longer in force must not raise alarms.
+        let metric = &self.metrics.certificate_not_after;
+        metric.reset();
         for (set, certificate) in pairs
             .iter()
             .flat_map(|(set, all)| all.iter().map(move |one| (set, one)))
         {
             let name = certificate.names().first().unwrap_or(set).clone();
             let end = i64::try_from(certificate.not_after().as_secs()).unwrap_or(i64::MAX);
-            self.metrics
-                .certificate_not_after
-                .with_label_values(&[&name])
-                .set(end);
-            ends.push((name, certificate.not_before(), certificate.not_after()));
+            let told = metric.with_label_values(&[&name]);
+            // Of two for one name, the one that ends first.
+            if told.get() == 0 || end < told.get() {
+                told.set(end);
+            }
+            terms.push(Term {
+                set: set.clone(),
+                name,
+                from: certificate.not_before(),
+                until: certificate.not_after(),
+            });
         }
     }
 

@@ -64,6 +64,7 @@ impl Running {
         let rest = end.saturating_duration_since(Instant::now());
         self.gateway.login.drain(rest).await;
         self.ending.over.send_replace(true);
+        self.gateway.shared.traces.flush(GRACE).await;
         if let Err(error) = self.gateway.shared.sessions.flush_all().await {
             tracing::warn!(%error, "the use of sessions could not be written down");
         }

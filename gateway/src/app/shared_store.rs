@@ -21,8 +21,6 @@ const HANDOVER: Duration = Duration::from_secs(10);
 /// How often the store's state is looked at, for metrics and alerts.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long a gateway that drains may take longer than it said.
-const HANDOVER: Duration = Duration::from_secs(10);
 /// How often, while nothing is told, the store is asked about what is open.
 const ASK: Duration = Duration::from_millis(300);
 

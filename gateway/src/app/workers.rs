@@ -62,6 +62,12 @@ pub(super) fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<Soc
     })
 }
 
+/// One pipeline per worker.
+pub(super) fn pipelines(shared: &Arc<Shared>) -> Result<Vec<Pipeline>, AppError> {
+    let one = || Pipeline::new(Arc::clone(shared)).ok_or_else(|| other("no upstream"));
+    (0..shared.config.workers).map(|_| one()).collect()
+}
+
 /// The threads that serve.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -74,6 +80,7 @@ impl Workers {
     /// Starts the threads; each accepts on all its sockets until `stopped` turns true.
     pub(super) fn start(
         shared: &Arc<Shared>,
+        pipelines: Vec<Pipeline>,
         sockets: Sockets,
         certificates: &[(String, Arc<tls::Certificates>)],
         stopped: &watch::Receiver<bool>,
@@ -90,8 +97,7 @@ impl Workers {
         let (alive, ended) = mpsc::channel(1);
         let pace = supervisor::watchdog().map(|patience| patience / 4);
         let mut beats = Vec::new();
-        for (number, mine) in by_worker.into_iter().enumerate() {
-            let pipeline = Pipeline::new(Arc::clone(shared)).ok_or_else(|| other("no upstream"))?;
+        for (number, (mine, pipeline)) in by_worker.into_iter().zip(pipelines).enumerate() {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .build()

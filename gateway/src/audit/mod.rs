@@ -10,6 +10,8 @@ mod segments;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -92,10 +94,12 @@ pub struct AuditError;
 #[derive(Clone, Debug)]
 pub struct Audit {
     queue: SyncSender<Entry>,
+    lost: Arc<AtomicU64>,
 }
 
 struct Entry {
-    record: Record,
+    /// `None` asks only how far the writer is.
+    record: Option<Record>,
     durable: Option<oneshot::Sender<()>>,
 }
 
@@ -110,10 +114,12 @@ impl Audit {
         std::fs::create_dir_all(dir)?;
         let segments = Segments::open(dir, keep)?;
         let (queue, entries) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || write_all(segments, &entries))?;
-        Ok(Self { queue })
+            .spawn(move || write_all(segments, &entries, &counted))?;
+        Ok(Self { queue, lost })
     }
 
     /// Queues a record that need not be on disk before its request goes on.
@@ -124,10 +130,13 @@ impl Audit {
     pub fn note(&self, record: Record) -> Result<(), AuditError> {
         self.queue
             .try_send(Entry {
-                record,
+                record: Some(record),
                 durable: None,
             })
-            .map_err(|_| AuditError)
+            .map_err(|_| {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                AuditError
+            })
     }
 
     /// Keeps a record, and returns when it is on disk.
@@ -136,6 +145,26 @@ impl Audit {
     ///
     /// [`AuditError`] if it could not be written; then what it records must not take effect.
     pub async fn keep(&self, record: Record) -> Result<(), AuditError> {
+        self.pass(Some(record)).await
+    }
+
+    /// Returns when everything that was queued before is written: the time that this takes is how
+    /// far the writer is behind.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] if the writer is gone, or what waited with this could not be written.
+    pub async fn catch_up(&self) -> Result<(), AuditError> {
+        self.pass(None).await
+    }
+
+    /// How many records could not be written.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    async fn pass(&self, record: Option<Record>) -> Result<(), AuditError> {
         let (durable, done) = oneshot::channel();
         let mut entry = Entry {
             record,
@@ -179,27 +208,37 @@ fn drop_torn_tail(mut file: &File) -> io::Result<()> {
 }
 
 /// Writes what is queued in batches: one flush and one sync for all that waited together.
-fn write_all(mut segments: Segments, entries: &Receiver<Entry>) {
+fn write_all(mut segments: Segments, entries: &Receiver<Entry>, lost: &AtomicU64) {
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Ok(first) = entries.recv() {
-        let moment = first.record.moment;
+        let mut moment = None;
         let batch = std::iter::once(first).chain(entries.try_iter().take(QUEUE));
+        let mut records = 0;
         for entry in batch {
-            if serde_json::to_writer(&mut lines, &entry.record).is_ok() {
+            if let Some(record) = &entry.record {
+                moment.get_or_insert(record.moment);
+                if serde_json::to_writer(&mut lines, record).is_err() {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
                 lines.push(b'\n');
-                waiting.extend(entry.durable);
+                records += 1;
             }
+            waiting.extend(entry.durable);
         }
-        let written = segments
-            .at(moment)
-            .and_then(|file| write(file, &lines, !waiting.is_empty()));
+        let file = match moment {
+            Some(moment) => segments.at(moment),
+            None => Ok(segments.current()),
+        };
+        let written = file.and_then(|file| write(file, &lines, !waiting.is_empty()));
         match written {
             Ok(()) => waiting.drain(..).for_each(|durable| {
                 let _ = durable.send(());
             }),
             Err(error) => {
                 tracing::error!(%error, "audit records could not be written");
+                lost.fetch_add(records, Ordering::Relaxed);
                 // Dropping the senders tells those who wait.
                 waiting.clear();
             }
@@ -234,6 +273,49 @@ mod tests {
         assert_eq!(text.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["detail"], "a\nb\u{2028}\"c");
+    }
+
+    #[tokio::test]
+    async fn whoever_catches_up_finds_all_that_was_noted_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
+        for _ in 0..100 {
+            audit
+                .note(Record::new(Timestamp::from_millis(0), "decision", "allow"))
+                .unwrap();
+        }
+        audit.catch_up().await.unwrap();
+        let text = std::fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
+        assert_eq!(text.lines().count(), 100);
+        assert_eq!(audit.lost(), 0);
+    }
+
+    #[test]
+    fn records_that_no_disk_takes_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        // As a disk without room: every write fails.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut segments = Segments::open(dir.path(), Duration::MAX).unwrap();
+        *segments.current() = full;
+        let (queue, entries) = sync_channel(2);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let (durable, done) = oneshot::channel();
+            let record = Record::new(Timestamp::from_millis(0), "login.code", "ok");
+            let entry = Entry {
+                record: Some(record),
+                durable: Some(durable),
+            };
+            queue
+                .send(entry)
+                .unwrap_or_else(|_| panic!("the queue has room"));
+            told.push(done);
+        }
+        drop(queue);
+        let lost = AtomicU64::new(0);
+        write_all(segments, &entries, &lost);
+        assert_eq!(lost.load(Ordering::Relaxed), 2);
+        assert!(told.into_iter().all(|done| done.blocking_recv().is_err()));
     }
 
     #[tokio::test]

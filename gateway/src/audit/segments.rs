@@ -61,6 +61,11 @@ impl Segments {
         Ok(&mut self.current)
     }
 
+    /// The file that is written, whatever day it is.
+    pub(super) const fn current(&mut self) -> &mut File {
+        &mut self.current
+    }
+
     /// A name for the closed file of a day. There may be one of it already, if the system's
     /// clock was put back before a start.
     fn free_name(&self, day: &str) -> PathBuf {

@@ -10,6 +10,7 @@ pub mod run;
 mod session;
 mod shield;
 mod state;
+mod status;
 mod user;
 
 use std::io::Write as _;
@@ -42,6 +43,8 @@ enum Command {
     Run(ConfigFile),
     /// Say everything that is wrong with the configuration; start nothing
     Check(check::CheckArgs),
+    /// Show the running gateway on one screen; exit 1 if it is not ready
+    Status(status::StatusArgs),
     /// Test policies before they take effect
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(config) => run::run(&config.path),
         Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::User(command) => user::run(&command),
         Command::Session(command) => session::run(&command),

@@ -19,6 +19,8 @@ mod tests_directory;
 #[cfg(test)]
 mod tests_identity;
 #[cfg(test)]
+mod tests_log;
+#[cfg(test)]
 mod tests_messages;
 #[cfg(test)]
 mod tests_papers;
@@ -451,6 +453,8 @@ pub struct Limits {
 pub struct Log {
     /// One JSON line per request here; `None` is standard output.
     pub access: Option<PathBuf>,
+    /// Where a collector takes traces by OTLP over plain HTTP.
+    pub traces: Option<HttpUrl>,
 }
 
 /// The audit trail.

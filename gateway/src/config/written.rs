@@ -395,6 +395,9 @@ pub struct Limits {
 pub struct Log {
     /// A file for one JSON line per request. Default: standard output.
     pub access: Option<At<String>>,
+    /// Where an OpenTelemetry collector takes traces by OTLP over HTTP, such as
+    /// `http://127.0.0.1:4318/v1/traces`. Default: nowhere.
+    pub traces: Option<At<String>>,
 }
 
 /// The audit trail.

@@ -160,13 +160,23 @@ impl Sending {
         ];
         for (name, whose, windows) in caps {
             for window in windows {
-                // A window is a budget of its own, so that each is counted in steps of its own.
-                let per = window.per.as_millis().to_be_bytes();
-                let key = self.hashed(&[name.as_bytes(), whose, &per]);
+                let key = self.cap(name, whose, *window);
                 drafts.add(name, charge(key, &[reserved(*window, known)]));
             }
         }
         drafts
+    }
+
+    /// The caps on all messages together, each with where it is counted.
+    pub fn caps_on_all(&self) -> impl Iterator<Item = (Window, BudgetKey)> {
+        let windows = self.sends.all.iter();
+        windows.map(|window| (*window, self.cap("all", b"", *window)))
+    }
+
+    /// A window is a budget of its own, so that each is counted in steps of its own.
+    fn cap(&self, name: &str, whose: &[u8], window: Window) -> BudgetKey {
+        let per = window.per.as_millis().to_be_bytes();
+        self.hashed(&[name.as_bytes(), whose, &per])
     }
 
     /// What a mail to an account draws on: as many again as its messages.

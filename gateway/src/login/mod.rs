@@ -220,6 +220,23 @@ impl Login {
         Ok(())
     }
 
+    /// What the caps on all messages together allow, and how many of it were asked for within each
+    /// one's window.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer.
+    pub async fn messages(&self) -> Result<Vec<(config::Window, u32)>, StoreError> {
+        let now = self.desk.clock.now();
+        let mut told = Vec::new();
+        for (window, key) in self.desk.sending.caps_on_all() {
+            let drafts = self.desk.store.drafts(key).await?;
+            let within = drafts.iter().filter(|(at, _)| at.plus(window.per) > now);
+            told.push((window, within.map(|(_, count)| count).sum()));
+        }
+        Ok(told)
+    }
+
     /// Waits until every message and mail that was asked for has been sent or has failed; after
     /// `patience`, tells in log and metrics of those that were not, and are dropped.
     pub async fn drain(&self, patience: Duration) {

@@ -1,10 +1,15 @@
 //! What Prometheus scrapes, under the field's names. Label sets are bounded: no path, user,
 //! address or identifier is ever a label.
 
+mod health;
+
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
 };
+
+pub use self::health::Health;
 
 /// Every family of metrics, registered once.
 #[derive(Clone, Debug)]
@@ -16,7 +21,7 @@ pub struct Metrics {
     pub own_seconds: Histogram,
     /// Seconds from forwarding a request to the upstream's response head, by `upstream`.
     pub upstream_seconds: HistogramVec,
-    /// Upstream failures by `upstream` and `kind` (`connect`, `closed`, `timeout`, `protocol`).
+    /// Upstream failures by `upstream` and `kind` (`broken`, `connect`, `full`, `timeout`).
     pub upstream_errors: IntCounterVec,
     /// Decisions by `verdict` and `rule` (`file:line`, or `default`).
     pub decisions: IntCounterVec,
@@ -70,6 +75,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Access log lines dropped because the writer fell behind.
     pub log_dropped: prometheus::IntCounter,
+    /// How the gateway and what it depends on are.
+    pub health: Health,
 }
 
 impl Metrics {
@@ -124,7 +131,16 @@ impl Metrics {
             "Access log lines dropped because the writer fell behind",
         )?;
         registry.register(Box::new(log_dropped.clone()))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        gauges(
+            "portvakt_build_info",
+            "Always 1, with the version",
+            &["version"],
+        )?
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1);
         Ok(Self {
+            health: Health::register(&registry)?,
             requests: counters(
                 "portvakt_http_requests_total",
                 "Requests by route, method class and status",

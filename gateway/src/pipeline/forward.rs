@@ -57,6 +57,7 @@ pub(super) async fn forward(
         unsettled_too.push(before.map_err(|error| Refusal::Unavailable(error.to_string()))?);
     }
     let sent = Instant::now();
+    seen.upstream_asked = Some(sent);
     let answered = upstream.send(request).await;
     seen.upstream_time = sent.elapsed();
     let mut response = match answered {

@@ -40,6 +40,7 @@ use crate::policy::{Authoriser, Lookups, Overrides, PolicySet, RouteMatch};
 use crate::session::Sessions;
 use crate::session::assertion::Keyring;
 use crate::target::{TargetError, is_safe};
+use crate::trace::Traces;
 use crate::upstream::Upstreams;
 pub use authorise::Permit;
 pub use database::FactsDatabase;
@@ -73,6 +74,8 @@ pub struct Shared {
     pub audit: Audit,
     /// One line per request.
     pub access_log: AccessLog,
+    /// What is told of requests to a collector, if there is one.
+    pub traces: Traces,
     /// Time.
     pub clock: SharedClock,
     /// The gateway's own pages.
@@ -182,6 +185,12 @@ impl Pipeline {
             upstreams,
             lookups,
         })
+    }
+
+    /// Its upstream connections.
+    #[must_use]
+    pub fn upstreams(&self) -> Arc<Upstreams> {
+        Arc::clone(&self.upstreams)
     }
 
     /// Its way to ask for facts.

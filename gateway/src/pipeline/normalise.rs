@@ -30,7 +30,7 @@ pub(super) struct Normalised {
     /// `https` or `http`, as the client used it.
     pub(super) scheme: &'static str,
     pub(super) upgrade: bool,
-    /// The W3C trace context of a trusted peer.
+    /// The W3C trace context that goes on.
     pub(super) traceparent: Option<HeaderValue>,
     pub(super) hold: Hold,
 }
@@ -187,7 +187,7 @@ pub(super) fn normalise(
         authority,
         scheme: told.scheme,
         upgrade,
-        traceparent: told.traceparent,
+        traceparent: seen.trace(&shared.traces, told.traceparent),
         hold: peer.hold,
         request,
     })

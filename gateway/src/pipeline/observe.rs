@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use serde::Serialize;
 
 use super::{Peer, Refusal, Shared};
@@ -20,6 +20,7 @@ use crate::pages::Language;
 use crate::policy::{Decision, Route, Verdict};
 use crate::principal::{Principal, UserId};
 use crate::target::{self, Target};
+use crate::trace;
 
 /// What is known of a request so far, for its log line and for the answer that may refuse it.
 #[derive(Debug)]
@@ -37,9 +38,11 @@ pub(super) struct Seen {
     pub(super) route: Option<Arc<Route>>,
     pub(super) own: bool,
     pub(super) upstream: Option<Arc<str>>,
+    pub(super) upstream_asked: Option<Instant>,
     pub(super) upstream_time: Duration,
     /// The owner's name, looked up for the page that refuses.
     pub(super) owner: Option<(UserId, Arc<str>)>,
+    trace: Option<trace::Context>,
     begun: Instant,
     method: Method,
     version: Version,
@@ -76,8 +79,10 @@ impl Seen {
             route: None,
             own: false,
             upstream: None,
+            upstream_asked: None,
             upstream_time: Duration::ZERO,
             owner: None,
+            trace: None,
             begun: Instant::now(),
             method: request.method().clone(),
             version: request.version(),
@@ -93,6 +98,21 @@ impl Seen {
         self.request_id = client.request_id;
         self.address = client.address;
         self.path = Some(target.path().to_owned());
+    }
+
+    /// What the upstream is told of a trace. Where traces are kept, that is the request's own place in
+    /// one, below the place that a trusted peer told; otherwise what was told.
+    pub(super) fn trace(
+        &mut self,
+        traces: &trace::Traces,
+        told: Option<HeaderValue>,
+    ) -> Option<HeaderValue> {
+        if !traces.on() {
+            return told;
+        }
+        let context = trace::Context::begin(told.as_ref(), self.request_id.bytes());
+        self.trace = Some(context);
+        context.traceparent()
     }
 
     pub(super) fn principal(&mut self, principal: &Arc<Principal>) {
@@ -187,6 +207,9 @@ impl Seen {
             .requests
             .with_label_values(&[route, class, status.as_str()])
             .inc();
+        if shared.traces.on() {
+            shared.traces.put(self.span(shared, route, status, total));
+        }
         let own_time = total.saturating_sub(self.upstream_time);
         shared.metrics.own_seconds.observe(own_time.as_secs_f64());
         let line = Line {
@@ -218,6 +241,37 @@ impl Seen {
         };
         if !shared.access_log.write(line) {
             shared.metrics.log_dropped.inc();
+        }
+    }
+}
+
+impl Seen {
+    /// The request as a trace has it.
+    fn span(
+        &self,
+        shared: &Shared,
+        route: &str,
+        status: StatusCode,
+        took: Duration,
+    ) -> trace::Span {
+        let own = || trace::Context::begin(None, self.request_id.bytes());
+        let asked = self.upstream.as_ref().zip(self.upstream_asked);
+        trace::Span {
+            context: self.trace.unwrap_or_else(own),
+            route: route.to_owned(),
+            method: self.method.clone(),
+            status,
+            rule: self
+                .decision
+                .as_ref()
+                .and_then(|decision| decision.rule.as_ref())
+                .map(ToString::to_string),
+            ended: shared.clock.now(),
+            took,
+            upstream: asked.map(|(name, at)| {
+                let after = at.saturating_duration_since(self.begun);
+                (Arc::clone(name), after, self.upstream_time)
+            }),
         }
     }
 }

@@ -26,6 +26,9 @@ use pool::Pool;
 use progress::Watched;
 pub use upgrade::{OnUpgrade, bridge, client_side, upstream_side};
 
+/// How an upstream can fail a request, as counted.
+pub const FAILURES: [&str; 4] = ["broken", "connect", "full", "timeout"];
+
 /// The services that one worker forwards to.
 #[derive(Debug)]
 pub struct Upstreams {
@@ -102,6 +105,7 @@ pub struct Upstream {
     pool: Arc<Pool>,
     /// This worker's share of the requests that may be under way.
     places: Arc<Semaphore>,
+    share: usize,
     metrics: Metrics,
     response_seconds: Histogram,
 }
@@ -109,11 +113,15 @@ pub struct Upstream {
 impl Upstream {
     fn new(settings: &config::Upstream, workers: usize, metrics: &Metrics) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
+        let share = (settings.concurrency / workers.max(1)).max(1);
+        // There from the start, so that the first failure is an increase.
+        for kind in FAILURES {
+            metrics.upstream_errors.with_label_values(&[&*name, kind]);
+        }
         Self {
             pool: Arc::new(Pool::new(settings)),
-            places: Arc::new(Semaphore::new(
-                (settings.concurrency / workers.max(1)).max(1),
-            )),
+            places: Arc::new(Semaphore::new(share)),
+            share,
             response_seconds: metrics.upstream_seconds.with_label_values(&[&*name]),
             settings: settings.clone(),
             metrics: metrics.clone(),
@@ -131,6 +139,13 @@ impl Upstream {
     #[must_use]
     pub const fn settings(&self) -> &config::Upstream {
         &self.settings
+    }
+
+    /// How many requests are under way, until their answers have been read, and how many may be.
+    #[must_use]
+    pub fn under_way(&self) -> (usize, usize) {
+        let free = self.places.available_permits();
+        (self.share.saturating_sub(free), self.share)
     }
 
     /// Sends a request in origin-form and returns the response once its head is here; its body

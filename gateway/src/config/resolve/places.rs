@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::secret_ref::SecretRef;
+use super::super::values::http_url;
 use super::super::written::{self, At, Hidden, Written};
-use super::super::{Admin, Audit, Directory, Listener, Log, Policy, Store};
+use super::super::{Admin, Audit, Directory, HttpUrl, Listener, Log, Policy, Store};
 use super::Resolver;
 use super::database::Database;
 use super::listeners::overlap;
@@ -170,6 +171,34 @@ impl Resolver<'_> {
                 .access
                 .as_ref()
                 .map(|at| self.path("log.access", Some(at), "")),
+            traces: written.traces.as_ref().and_then(|at| self.collector(at)),
         }
+    }
+
+    fn collector(&mut self, at: &At<String>) -> Option<HttpUrl> {
+        const HELP: &str = "such as `http://127.0.0.1:4318/v1/traces`";
+        let shown = self.source.text().get(at.span()).unwrap_or_default();
+        let shown = shown.trim_matches('"').to_owned();
+        let url = match http_url(at.get()) {
+            Ok(url) if url.origin.scheme == "https" => {
+                let message =
+                    format!("`log.traces` is `{shown}`: collectors are told by plain `http`");
+                let help = "put one on this machine or beside the gateway, and let it pass traces on over TLS";
+                self.fault(at.span(), message, help);
+                return None;
+            }
+            Ok(url) if url.path.is_empty() => {
+                let message = format!("`log.traces` is `{shown}`, without a path");
+                self.fault(at.span(), message, HELP);
+                return None;
+            }
+            Ok(url) => url,
+            Err(error) => {
+                let message = format!("`log.traces` has `{shown}`, which cannot be used: {error}");
+                self.fault(at.span(), message, HELP);
+                return None;
+            }
+        };
+        Some(url)
     }
 }

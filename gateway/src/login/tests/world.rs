@@ -487,7 +487,10 @@ fn configuration(login: config::Login) -> Config {
             drain_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
         },
-        log: config::Log { access: None },
+        log: config::Log {
+            access: None,
+            traces: None,
+        },
         audit: config::Audit {
             dir: PathBuf::new(),
             keep: Duration::MAX,

@@ -20,7 +20,7 @@ use cedar_policy_symcc::err::Error;
 use cedar_policy_symcc::{
     CedarSymCompiler, CompiledPolicy, CompiledPolicySet, CompiledSchema, Env,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::config::fault::Fault;
@@ -52,7 +52,7 @@ impl ProofSettings {
 }
 
 /// What came of a proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every invariant holds for every request.

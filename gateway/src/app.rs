@@ -340,11 +340,7 @@ impl Gateway {
             if let Err(error) = self.shared.sessions.flush().await {
                 tracing::warn!(%error, "the use of sessions could not be written down");
             }
-            let marked = self.store.mark_time(self.shared.clock.now()).await;
-            if self.store.others().is_none() {
-                self.shared.metrics.store_up.set(marked.is_ok().into());
-            }
-            if let Err(error) = marked {
+            if let Err(error) = self.store.mark_time(self.shared.clock.now()).await {
                 tracing::warn!(%error, "the time could not be written down");
             }
             if let Err(error) = self.login.watch().await {

@@ -36,7 +36,11 @@ impl Gateway {
         let health = &self.shared.metrics.health;
         let checks = self.readiness().await;
         health.ready.set(Check::all_well(&checks).into());
-        health.store_up.set(is_up(&checks, "store").into());
+        // One that is shared tells at once what becomes of it.
+        if self.store.others().is_none() {
+            let up = is_up(&checks, "store");
+            self.shared.metrics.store_up.set(up.into());
+        }
         health.directory_up.set(is_up(&checks, "directory").into());
         for settings in &self.shared.config.upstreams {
             let name = settings.name.as_str();

@@ -7,8 +7,6 @@ use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 pub struct Health {
     /// Whether everything that serving needs is as it should be: what `/readyz` says.
     pub ready: IntGauge,
-    /// Whether the store answers and can be written.
-    pub store_up: IntGauge,
     /// Whether anybody can be found in the directory.
     pub directory_up: IntGauge,
     /// Whether an endpoint of `upstream` takes a connection.
@@ -63,10 +61,6 @@ impl Health {
             ready: gauge(
                 "portvakt_ready",
                 "Whether everything that serving needs is as it should be",
-            )?,
-            store_up: gauge(
-                "portvakt_store_up",
-                "Whether the store answers and can be written",
             )?,
             directory_up: gauge(
                 "portvakt_directory_up",

@@ -21,6 +21,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use quick_cache::UnitWeighter;
@@ -38,6 +39,10 @@ use crate::secret::{self, BearerHash, BearerId};
 use crate::store::{Others, SessionRecord, SharedStore, StoreError, Whose};
 use registry::Registry;
 use sharing::Doubts;
+
+/// How long a revocation waits, once the store has it, so that other gateways have heard of it
+/// when it is said to be done. Their heartbeat bounds it where they have not.
+const HEARD_WITHIN: Duration = Duration::from_millis(50);
 
 /// Sessions kept in memory. One that is pushed out is read again when it is next used.
 const CACHED: usize = 100_000;
@@ -232,6 +237,10 @@ impl Sessions {
             match &revoked {
                 Ok(ids) => ids.iter().for_each(|&id| sessions.end(id)),
                 Err(_) => sessions.end_all(&which),
+            }
+            let ended = revoked.as_ref().is_ok_and(|ids| !ids.is_empty());
+            if ended && sessions.store.others().is_some() {
+                tokio::time::sleep(HEARD_WITHIN).await;
             }
             revoked
         });

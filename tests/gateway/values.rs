@@ -133,9 +133,15 @@ async fn a_described_body_is_explained_as_the_gateway_would_judge_it() {
     ];
     let (house, app) = house_with(ROUTES, "", &files).await;
     for (body, expected) in [
-        (r#"{"owner":"u-kari"}"#, "allow"),
-        (r#"{"owner":"u-ola"}"#, "deny"),
-        (r#"{"owner":"#, "deny"),
+        (
+            r#"{"owner":"u-kari"}"#,
+            "verdict   allow, by projects.cedar:4",
+        ),
+        (
+            r#"{"owner":"u-ola"}"#,
+            "verdict   deny (403), by projects.cedar:8",
+        ),
+        (r#"{"owner":"#, "verdict   deny (400)"),
     ] {
         let words = [
             "explain",

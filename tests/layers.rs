@@ -42,6 +42,7 @@ const OPEN_FLOORS: &[u8] = &[0, 7];
 const KEEPERS: &[(&str, &[&str])] = &[
     ("redis", &["store/redis"]),
     ("cedar_policy", &["policy/"]),
+    ("cedar_policy_core", &["policy/"]),
     ("quick_xml", &["policy/reading/xml.rs"]),
     ("cedar_policy_symcc", &["policy/"]),
     (

@@ -4,10 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Decision, Effect, Entities, EntityUid, PolicyId, PolicySet,
-    Request, Schema, Validator,
-};
+use cedar_policy::{Effect, Entities, EntityUid, PolicyId, PolicySet, Schema, Validator};
 
 use crate::config::fault::{Fault, Source};
 use crate::principal::Principal;
@@ -18,7 +15,7 @@ use super::entities::{KindType, NOBODY, Types};
 use super::prepared::Prepared;
 use super::reading::Given;
 use super::resource::{Kind, Record, Resources};
-use super::slice::{self, Slice};
+use super::slice::{self, Question, Slice};
 
 /// An action by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +24,6 @@ pub(super) struct Action(usize);
 /// Schema and rules, ready to judge.
 #[derive(Debug)]
 pub(super) struct Rules {
-    authorizer: Authorizer,
     pub(super) schema: Schema,
     pub(super) policies: PolicySet,
     /// The invariants: what would be a hole.
@@ -122,10 +118,14 @@ impl Rules {
             .collect();
         actions.sort_by(|(a, _), (b, _)| a.cmp(b));
         let contexts = context::read(files.schema, actions.iter().map(|(name, _)| &**name));
-        let slices = slice::cut(&policies, &base, actions.iter().map(|(_, uid)| uid));
+        let slices = slice::cut(
+            &policies,
+            &base,
+            actions.iter().map(|(_, uid)| uid),
+            &labels,
+        );
         let applies = read_applies(&schema, &types, &actions);
         Some(Self {
-            authorizer: Authorizer::new(),
             schema,
             holes,
             invariants: files.invariants.cloned(),
@@ -232,48 +232,36 @@ impl Rules {
     ) -> Option<Finding> {
         let slice = self.slices.get(action.0)?;
         let (_, action) = self.actions.get(action.0)?;
-        let user = self.types.user_uid(principal.id.as_str());
-        let resource = match subject {
-            Some(record) => self.types.resource_uid(record)?,
-            None => self.types.company_uid(principal.company.id.as_str()),
+        let user = self
+            .users
+            .get(principal, || self.types.user(principal).ok())?;
+        let record = match subject {
+            Some(record) => {
+                let build = || self.types.resource(record)?.ok();
+                Some(self.records.get(record, build)?)
+            }
+            None => None,
         };
-        let mut entities = Vec::with_capacity(2 + slice.groups.len());
-        let build = || self.types.user(principal).ok();
-        entities.push(self.users.get(principal, build)?);
-        if let Some(record) = subject {
-            let build = || self.types.resource(record)?.ok();
-            entities.push(self.records.get(record, build)?);
-        }
-        entities.extend_from_slice(&slice.groups);
-        let entities = Entities::from_entities(entities, None).ok()?;
-        let given = context::given(given)?;
-        let request = Request::new(user, action.clone(), resource, given, None).ok()?;
-        let response = self
-            .authorizer
-            .is_authorized(&request, &slice.policies, &entities);
-        let diagnostics = response.diagnostics();
-        if let Some(error) = diagnostics.errors().next() {
-            tracing::warn!(%error, "a rule could not be evaluated; the request is denied");
-            let rules = self.named(diagnostics.errors().map(broken_rule));
-            return Some(Finding {
-                allow: false,
-                rule: rules.first().cloned(),
-                rules,
-            });
-        }
-        let rules = self.named(diagnostics.reason());
+        let company;
+        let resource = if let Some(record) = &record {
+            record.uid()
+        } else {
+            company = self.types.company_uid(principal.company.id.as_str());
+            company.as_ref()
+        };
+        let question = Question {
+            principal: user.uid(),
+            action: action.as_ref(),
+            resource,
+            context: context::given(given)?,
+        };
+        let known = [Some(Arc::clone(&user)), record.clone()];
+        let said = slice.judge(question, known.into_iter().flatten())?;
         Some(Finding {
-            allow: response.decision() == Decision::Allow,
-            rule: rules.first().cloned(),
-            rules,
+            allow: said.allow,
+            rule: said.rules.first().cloned(),
+            rules: said.rules,
         })
-    }
-
-    /// Rules' names, in order.
-    fn named<'a>(&self, ids: impl Iterator<Item = &'a PolicyId>) -> Vec<Arc<str>> {
-        let mut found: Vec<_> = ids.filter_map(|id| self.labels.get(id)).collect();
-        found.sort();
-        found.into_iter().map(|(_, name)| name.clone()).collect()
     }
 }
 
@@ -302,9 +290,4 @@ fn read_applies(
         }
     }
     applies
-}
-
-fn broken_rule(error: &AuthorizationError) -> &PolicyId {
-    let AuthorizationError::PolicyEvaluationError(error) = error;
-    error.policy_id()
 }

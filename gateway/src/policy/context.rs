@@ -1,6 +1,7 @@
 //! The context of actions: what the schema has in it, and what a request gives.
 
 use cedar_policy::{Context, RestrictedExpression, SchemaFragment};
+use cedar_policy_core::ast;
 use serde_json::Value;
 
 use crate::config::fault::Source;
@@ -95,9 +96,9 @@ fn kind(top: &Value, attribute: &Value) -> Option<ContextType> {
 }
 
 /// What a request gives, for the rules; `None` for what cannot be put together.
-pub(super) fn given(given: &[(Box<str>, Given)]) -> Option<Context> {
+pub(super) fn given(given: &[(Box<str>, Given)]) -> Option<ast::Context> {
     if given.is_empty() {
-        return Some(Context::empty());
+        return Some(ast::Context::empty());
     }
     let text = |text: &String| RestrictedExpression::new_string(text.clone());
     let whole = |number: &i64| RestrictedExpression::new_long(*number);
@@ -111,5 +112,6 @@ pub(super) fn given(given: &[(Box<str>, Given)]) -> Option<Context> {
         };
         (name.to_string(), value)
     });
-    Context::from_pairs(pairs.collect::<Vec<_>>()).ok()
+    let context = Context::from_pairs(pairs.collect::<Vec<_>>()).ok()?;
+    Some(context.as_ref().clone())
 }

@@ -134,12 +134,6 @@ impl Types {
         EntityUid::from_type_name_and_id(self.company.clone(), EntityId::new(id))
     }
 
-    pub(super) fn resource_uid(&self, record: &Record) -> Option<EntityUid> {
-        let kind = self.kinds.get(record.kind.0)?.as_ref()?;
-        let id = EntityId::new(&record.id);
-        Some(EntityUid::from_type_name_and_id(kind.name.clone(), id))
-    }
-
     pub(super) fn user(&self, principal: &Principal) -> Built {
         self.user_entity(
             principal.id.as_str(),

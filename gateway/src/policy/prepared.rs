@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cedar_policy::Entity;
+use cedar_policy_core::ast;
 use quick_cache::sync::Cache;
 
 /// How many entities of a kind are kept.
@@ -14,7 +15,7 @@ const CAPACITY: usize = 10_000;
 ///
 /// The key is an address; what stands there is kept with the entity, so that nothing else can
 /// take its place, and never changes.
-pub(super) struct Prepared<T>(Cache<usize, (Arc<T>, Entity)>);
+pub(super) struct Prepared<T>(Cache<usize, (Arc<T>, Arc<ast::Entity>)>);
 
 impl<T> Prepared<T> {
     /// The entity of `of`, built unless it is here; `None` if it cannot be built.
@@ -22,13 +23,14 @@ impl<T> Prepared<T> {
         &self,
         of: &Arc<T>,
         build: impl FnOnce() -> Option<Entity>,
-    ) -> Option<Entity> {
+    ) -> Option<Arc<ast::Entity>> {
         let address = Arc::as_ptr(of).addr();
         if let Some((_, entity)) = self.0.get(&address) {
             return Some(entity);
         }
-        let entity = build()?;
-        self.0.insert(address, (Arc::clone(of), entity.clone()));
+        let entity = Arc::new(build()?.as_ref().clone());
+        self.0
+            .insert(address, (Arc::clone(of), Arc::clone(&entity)));
         Some(entity)
     }
 }

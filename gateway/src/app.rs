@@ -16,12 +16,13 @@ mod reload;
 mod running;
 mod shared_store;
 mod standing;
+mod statement;
 mod status;
 mod supervisor;
 mod workers;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,7 @@ use crate::listener;
 use crate::listener::inherited::{InheritError, Inherited};
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
+use crate::pages::safety::Safety;
 use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Pipeline, Shared};
 use crate::policy::Authoriser;
 use crate::secret::Key;
@@ -231,6 +233,10 @@ pub async fn start_on(
         outbox: carriers.outbox,
         hangup,
     };
+    if gateway.shared.config.safety_page {
+        let safety: Weak<dyn Safety> = Arc::downgrade(&gateway) as _;
+        gateway.login.show_safety(safety);
+    }
     gateway.begin(open, ending).await
 }
 

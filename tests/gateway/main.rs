@@ -52,6 +52,7 @@ mod shared;
 mod shield;
 mod sms;
 mod standing;
+mod statement;
 mod status;
 mod story;
 mod streams;

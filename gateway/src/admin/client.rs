@@ -18,6 +18,7 @@ use super::operations::{
 };
 use super::socket::{self, Filter, Whom};
 use super::status::Status;
+use crate::pages::safety::Statement;
 use crate::policy::Explanation;
 
 /// How long a command waits for its answer.
@@ -67,6 +68,15 @@ impl GatewayClient {
     /// [`ClientError`].
     pub async fn status(&self) -> Outcome<Status> {
         self.get(socket::STATUS, &()).await
+    }
+
+    /// Tells what protects the application.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn statement(&self) -> Outcome<Statement> {
+        self.get(socket::STATEMENT, &()).await
     }
 
     /// Lists sessions, of one user, of one company, or all.

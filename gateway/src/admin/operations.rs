@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::status::Status;
 use crate::clock::Timestamp;
 use crate::config::Fleet;
+use crate::pages::safety::Statement;
 use crate::policy::Explanation;
 use crate::store;
 
@@ -43,6 +44,9 @@ pub trait Operations: Send + Sync + fmt::Debug {
     /// How the gateway is. The one command that is not on record: it changes nothing and tells of
     /// nobody, as `/readyz` does, and must answer when the trail cannot be written.
     async fn status(&self) -> Status;
+
+    /// What protects the application, with the evidence. Not on record either: it tells of nobody.
+    async fn statement(&self) -> Statement;
 
     /// The live sessions, the one used last first.
     async fn sessions(&self, by: &str, which: Which) -> Result<Sessions, OperationError>;

@@ -35,6 +35,7 @@ pub(super) const RAISE: &str = "/shield/raise";
 pub(super) const LOWER: &str = "/shield/lower";
 pub(super) const ROTATE: &str = "/keys/rotate";
 pub(super) const STATUS: &str = "/status";
+pub(super) const STATEMENT: &str = "/statement";
 pub(super) const EXPLAIN: &str = "/policy/explain";
 
 /// Why the socket cannot be had.
@@ -168,6 +169,7 @@ pub async fn serve(
         .route(ROTATE, post(rotate))
         .route(EXPLAIN, post(explain))
         .route(STATUS, get(status))
+        .route(STATEMENT, get(statement))
         .with_state(operations)
         .into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(listener, router)
@@ -298,6 +300,10 @@ async fn explain(
     Json(asked): Json<super::operations::Asked>,
 ) -> Answer<crate::policy::Explanation> {
     Ok(Json(operations.explain(&by, asked).await?))
+}
+
+async fn statement(State(operations): Shared) -> Json<crate::pages::safety::Statement> {
+    Json(operations.statement().await)
 }
 
 async fn status(State(operations): Shared) -> Json<super::status::Status> {

@@ -115,6 +115,13 @@ impl Standing {
         }
     }
 
+    /// The set in force, what came of its proof, and since when it is.
+    pub(super) fn proved(&self) -> (Arc<PolicySet>, Arc<Proof>, Timestamp) {
+        let now = self.lock();
+        let (set, proof) = (Arc::clone(&now.ready.set), Arc::clone(&now.ready.proof));
+        (set, proof, now.since)
+    }
+
     /// The proof of a set whose schema, rules and invariants are those of the set in force.
     fn proof_of(&self, set: &PolicySet) -> Option<Arc<Proof>> {
         let now = self.lock();

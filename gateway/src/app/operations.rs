@@ -14,6 +14,7 @@ use crate::admin::status::Status;
 use crate::audit::Record;
 use crate::directory::{Directory as _, Person};
 use crate::limit;
+use crate::pages::safety::{Safety, Statement};
 use crate::policy::Explanation;
 use crate::principal::{CompanyId, EmailAddress, UserId};
 use crate::store::{self, AccountKey, SessionRecord, Whose};
@@ -32,6 +33,10 @@ pub(super) struct Command<'a> {
 impl Operations for Gateway {
     async fn status(&self) -> Status {
         self.status_now().await
+    }
+
+    async fn statement(&self) -> Statement {
+        Safety::statement(self).await
     }
 
     async fn sessions(&self, by: &str, which: Which) -> Outcome<Sessions> {

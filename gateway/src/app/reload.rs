@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::config::fault::Fault;
 use crate::config::{self, Config};
 use crate::listener::certificates::Certificate;
+use crate::listener::details::Details;
 use crate::metrics::Metrics;
 
 /// Files that change together are read together: so long no further change may come.
@@ -50,6 +51,8 @@ pub(super) struct Term {
     pub(super) name: String,
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
+    /// All that it says of itself.
+    pub(super) details: Option<Details>,
 }
 
 impl Reloads {
@@ -136,6 +139,7 @@ impl Reloads {
                 name,
                 from: certificate.not_before(),
                 until: certificate.not_after(),
+                details: certificate.details(),
             });
         }
     }
@@ -315,7 +319,7 @@ fn remember_certificates(gateway: &Gateway) {
 }
 
 /// The first of several faults, and how many there are.
-fn summary(faults: &[Fault]) -> Option<String> {
+pub(super) fn summary(faults: &[Fault]) -> Option<String> {
     faults.first().map(|fault| match faults.len() - 1 {
         0 => fault.one_line(),
         more => format!("{} (and {more} more)", fault.one_line()),

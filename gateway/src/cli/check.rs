@@ -11,7 +11,6 @@ use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
 use tokio::runtime::Builder;
 
-use super::certs::details::{Details, PairError, read_pair};
 use super::{ConfigFile, complain, counted, now, report, say, say_json};
 use crate::app;
 use crate::clock::{SystemClock, Timestamp};
@@ -20,6 +19,7 @@ use crate::config::{self, CertificateFiles, Config, Directory, Shield, SmsProvid
 use crate::directory::file::FileDirectory;
 use crate::directory::postgres::PostgresDirectory;
 use crate::limit;
+use crate::listener::details::{Details, PairError, read_pair};
 use crate::policy::{PolicySet, ProofSettings};
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -10,6 +10,7 @@ pub mod run;
 mod session;
 mod shield;
 mod state;
+mod statement;
 mod status;
 mod user;
 
@@ -45,6 +46,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the running gateway on one screen; exit 1 if it is not ready
     Status(status::StatusArgs),
+    /// Write what protects the application, each claim with its evidence
+    Statement(statement::StatementArgs),
     /// Test policies before they take effect
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Run(config) => run::run(&config.path),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Statement(args) => statement::run(&args),
         Command::Policy(command) => policy::run(&command),
         Command::User(command) => user::run(&command),
         Command::Session(command) => session::run(&command),

@@ -98,6 +98,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Path prefix of the gateway's own pages, `/.portvakt` by default; never ends with `/`.
     pub prefix: String,
+    /// Whether the safety statement is served.
+    pub safety_page: bool,
     /// Threads that serve requests, each with its own listener and upstream pool; at least 1.
     pub workers: usize,
     /// Addresses we accept on; at least one.

@@ -118,6 +118,7 @@ impl Resolver<'_> {
             hosts: self.hosts(&written.hosts),
             allowed_origins: self.origins(&written.allowed_origins),
             prefix: self.prefix(written.prefix.as_ref()),
+            safety_page: written.safety_page.as_ref().is_some_and(|page| *page.get()),
             workers: self.count(
                 "workers",
                 written.workers.as_ref(),

@@ -41,6 +41,8 @@ pub struct Written {
     pub allowed_origins: Vec<At<String>>,
     /// Path prefix of the gateway's own pages. Default: `/.portvakt`.
     pub prefix: Option<At<String>>,
+    /// Whether everyone may read the safety statement at `/.portvakt/safety`. Default: false.
+    pub safety_page: Option<At<bool>>,
     /// Threads that serve requests. Default: one per CPU.
     pub workers: Option<At<u64>>,
     /// Addresses to accept on. May be left out where the platform sets `PORT`.

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::details::Details;
 use crate::clock::Timestamp;
 use crate::config::CertificateFiles;
 use crate::config::fault::Fault;
@@ -82,6 +83,13 @@ impl Certificate {
     #[must_use]
     pub const fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// All that it says of itself; `None` if its chain is empty or damaged, which it was not when
+    /// it was loaded.
+    #[must_use]
+    pub fn details(&self) -> Option<Details> {
+        Details::of(&self.key.cert, Path::new("")).ok()
     }
 
     /// Whether it is valid at a moment.

@@ -5,6 +5,7 @@
 
 mod activity;
 pub mod certificates;
+pub mod details;
 mod guard;
 mod head;
 mod http_server;

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, version};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificates::Certificate;
@@ -75,6 +75,39 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// The versions that are spoken, the newest first.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+
+/// What every acceptor offers, in the names of the IANA registries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Versions, the newest first.
+    pub protocols: Vec<String>,
+    /// Suites, the one liked best first.
+    pub suites: Vec<String>,
+    /// Groups of the key exchange, the one liked best first.
+    pub groups: Vec<String>,
+}
+
+/// What an [`acceptor`] offers, read from what it is built of.
+#[must_use]
+pub fn offered() -> Offered {
+    let provider = aws_lc_rs::default_provider();
+    let name = |debug: String| debug.replace("TLSv1_", "TLS 1.").replace("TLS13_", "TLS_");
+    let suites = provider.cipher_suites.iter();
+    let groups = provider.kx_groups.iter();
+    Offered {
+        protocols: VERSIONS
+            .iter()
+            .map(|one| name(format!("{:?}", one.version)))
+            .collect(),
+        suites: suites
+            .map(|suite| name(format!("{:?}", suite.suite())))
+            .collect(),
+        groups: groups.map(|group| format!("{:?}", group.name())).collect(),
+    }
+}
+
 /// An acceptor for TLS 1.2 and 1.3, X25519MLKEM768 first, HTTP/2 and HTTP/1.1 by ALPN, session
 /// tickets under rotating keys, no early data.
 ///
@@ -82,9 +115,8 @@ impl ResolvesServerCert for Certificates {
 ///
 /// [`rustls::Error`] if the provider cannot serve these versions or make tickets.
 pub fn acceptor(certificates: Arc<Certificates>) -> Result<TlsAcceptor, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(VERSIONS)?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -19,13 +19,14 @@ mod link;
 mod notice;
 mod opening;
 mod refused;
+mod safety;
 mod sending;
 mod visit;
 mod waiting;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -44,7 +45,7 @@ use crate::config::{self, Config};
 use crate::directory::SharedDirectory;
 use crate::limit;
 use crate::metrics::Metrics;
-use crate::pages;
+use crate::pages::{self, safety::Safety};
 use crate::secret::{Key, MasterKey};
 use crate::session::assertion::Keyring;
 use crate::session::{Session, Sessions};
@@ -135,6 +136,8 @@ struct Desk {
     host: String,
     origin: String,
     allowed_origins: Vec<String>,
+    /// Who tells the safety statement, where everyone may read it.
+    safety: OnceLock<Weak<dyn Safety>>,
 }
 
 impl Login {
@@ -183,6 +186,7 @@ impl Login {
             host: config.public_url.host.clone(),
             origin: config.public_url.origin(),
             allowed_origins: config.allowed_origins.clone(),
+            safety: OnceLock::new(),
         });
         let routes = routes(Arc::clone(&desk));
         Self { desk, routes }
@@ -205,6 +209,12 @@ impl Login {
             wait_for_tick(arrived, self.desk.limits.answer_tick).await;
         }
         response.map(Body::boxed)
+    }
+
+    /// Lets everyone read the safety statement, as `safety` tells it.
+    pub fn show_safety(&self, safety: Weak<dyn Safety>) {
+        // Only the first can be told: there is one gateway around a login.
+        let _ = self.desk.safety.set(safety);
     }
 
     /// Tells, in metrics, log and audit trail, of a shield that was raised or lowered and of too
@@ -276,6 +286,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route(RECEIPTS, post(receipt))
         .route("/whoami", get(account::whoami))
         .route("/jwks.json", get(jwks))
+        .route("/safety", get(safety::show))
         .route("/assets/{name}", get(asset))
         .fallback(async |State(desk): State<Arc<Desk>>, visit: Visit| {
             Refused::Missing.answer(&desk, &visit)

@@ -10,6 +10,7 @@ mod language;
 mod link;
 mod problem;
 mod refusal;
+pub mod safety;
 mod texts;
 mod waiting;
 

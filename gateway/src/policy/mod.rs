@@ -46,6 +46,7 @@ mod template;
 mod tests_file;
 mod unsettled;
 mod verdict;
+mod words;
 mod written;
 
 #[cfg(test)]
@@ -71,6 +72,7 @@ pub use source::{LookupAnswer, LookupError, LookupRows, Lookups, OwnerAs};
 pub use tests_file::TestReport;
 pub use unsettled::Unsettled;
 pub use verdict::{CopyOffer, Decision, Denied, Verdict};
+pub use words::RuleInWords;
 
 use cedar::{Action, Finding, Rules};
 use folder::Folder;

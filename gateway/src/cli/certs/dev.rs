@@ -14,8 +14,8 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::details::{Details, read_pair};
 use crate::clock::Timestamp;
+use crate::listener::details::{Details, read_pair};
 
 /// What a development certificate is for unless somebody says otherwise.
 pub const DEV_HOSTS: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "::1"];
@@ -141,7 +141,7 @@ fn good_until(dir: &Path, hosts: &[&str], now: Timestamp) -> Option<Timestamp> {
     let chain = read_pair(&there.chain, &there.key).ok()?;
     let details = Details::of(&chain, &there.chain).ok()?;
     // The authority beside it must be the one that signed it.
-    let authority = super::details::read_chain(&there.ca).ok()?;
+    let authority = crate::listener::details::read_chain(&there.ca).ok()?;
     let lasts = details.not_before <= now && now.plus(DAY) < details.not_after;
     let named = hosts
         .iter()
@@ -256,8 +256,8 @@ mod tests {
     fn who_trusts_the_authority_trusts_the_server() {
         let dir = tempfile::tempdir().unwrap();
         let made = make_dev(dir.path(), &DEV_HOSTS, noon()).unwrap();
-        let chain = super::super::details::read_chain(&made.chain).unwrap();
-        let ca = super::super::details::read_chain(&made.ca).unwrap();
+        let chain = crate::listener::details::read_chain(&made.chain).unwrap();
+        let ca = crate::listener::details::read_chain(&made.ca).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca[0].clone()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());

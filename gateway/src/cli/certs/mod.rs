@@ -1,6 +1,5 @@
 //! `portvakt certs`: development certificates, and the details of the ones in use.
 
-pub mod details;
 pub mod dev;
 mod show;
 

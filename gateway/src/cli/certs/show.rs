@@ -9,10 +9,10 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use serde::Serialize;
 
 use super::ShowArgs;
-use super::details::{Details, PairError, read_pair};
 use crate::cli::{complain, now, report, say, say_json};
 use crate::clock::Timestamp;
 use crate::config::{self, Config};
+use crate::listener::details::{Details, PairError, read_pair};
 
 /// What TLS offers here, in order of preference.
 #[derive(Debug, Serialize)]

@@ -434,6 +434,7 @@ impl Answer {
 fn configuration(login: config::Login) -> Config {
     let hours = |n: u64| Duration::from_secs(n * 3600);
     Config {
+        safety_page: false,
         source: PathBuf::new(),
         public_url: PublicUrl {
             scheme: "https".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::{
     AccountTexts, CodeTexts, CopyTexts, LinkTexts, LoginTexts, Refusal, RefusalTexts, Texts, Unit,
-    rounded,
+    rounded, safety,
 };
 
 pub(in crate::pages) const TEXTS: Texts = Texts {
@@ -186,4 +186,5 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         code: "Back to typing the code",
         follows: "This page keeps itself up to date, and goes on when the time has come.",
     },
+    safety: safety::ENGLISH,
 };

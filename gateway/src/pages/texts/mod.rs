@@ -3,10 +3,13 @@
 
 pub(super) mod en;
 pub(super) mod nb;
+mod safety;
 
 use std::time::Duration;
 
 use http::StatusCode;
+
+pub(super) use safety::{SafetyTexts, minute};
 
 /// Every text of one language.
 pub(super) struct Texts {
@@ -20,6 +23,7 @@ pub(super) struct Texts {
     pub(super) account: AccountTexts,
     pub(super) copy: CopyTexts,
     pub(super) refusals: RefusalTexts,
+    pub(super) safety: SafetyTexts,
 }
 
 /// The form that asks for an e-mail address.

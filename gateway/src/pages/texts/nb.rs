@@ -2,7 +2,7 @@
 
 use super::{
     AccountTexts, CodeTexts, CopyTexts, LinkTexts, LoginTexts, Refusal, RefusalTexts, Texts, Unit,
-    rounded,
+    rounded, safety,
 };
 
 pub(in crate::pages) const TEXTS: Texts = Texts {
@@ -189,4 +189,5 @@ pub(in crate::pages) const TEXTS: Texts = Texts {
         code: "Tilbake til koden",
         follows: "Siden holder seg selv oppdatert, og går videre når tiden er inne.",
     },
+    safety: safety::NORWEGIAN,
 };

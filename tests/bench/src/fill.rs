@@ -1,0 +1,46 @@
+//! What is around when growth is measured: rules, routes, sessions.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::Failure;
+use crate::contender::Size;
+
+/// Adds rules and routes to a copy of the shipped set. Every rule is about reading a project, so
+/// that each has a say in what is measured; no one has the role that it asks for.
+pub fn policies(folder: &Path, size: &Size) -> Result<(), Failure> {
+    let mut rules = String::new();
+    for number in 0..size.rules {
+        write!(
+            rules,
+            "\npermit (principal, action == Action::\"read\", resource is Project) when {{\n  \
+             principal.company == resource.company && principal.roles.contains(\"crew-{number}\")\n}};\n"
+        )?;
+    }
+    append(&folder.join("projects.cedar"), &rules)?;
+    let mut routes = String::new();
+    for number in 0..size.routes {
+        write!(
+            routes,
+            "\n[[route]]\nmatch = \"GET /hall-{number}/{{project}}/**\"\naction = \"read\"\n"
+        )?;
+    }
+    append(&folder.join("routes.toml"), &routes)
+}
+
+fn append(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut file = OpenOptions::new().append(true).open(file)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Puts sessions of other people into the store that a gateway is about to open.
+pub fn sessions(folder: &Path, count: usize) -> Result<(), Failure> {
+    if count == 0 {
+        return Ok(());
+    }
+    let _ = fs::metadata(folder)?;
+    Err("sessions cannot be filled in yet".into())
+}

@@ -156,7 +156,7 @@ impl Place<'_> {
         let folder = self.folder.display();
         let text = format!(
             "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 16384; }}
+events {{ worker_connections 12000; }}
 http {{
   access_log off;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -230,7 +230,7 @@ http {{
         let text = format!(
             "global
   nbthread 1
-  maxconn 16384
+  maxconn 6000
   tune.ssl.default-dh-param 2048
 defaults
   mode http
@@ -322,7 +322,7 @@ access = "{folder}/access.log"
 [audit]
 dir = "{folder}/audit"
 [limits]
-connections = 16384
+connections = 6000
 "#,
             port = self.port,
             chain = self.ground.chain.display(),

@@ -81,7 +81,7 @@ impl Aim<'_> {
         }
         command
             .args(["-t1", "-m1", &format!("-c{CONNECTIONS}")])
-            .arg(format!("-D{:.1}", whole.as_secs_f64()))
+            .arg(format!("-D{}ms", whole.as_millis()))
             .arg(format!("--log-file={}", log.display()))
             .arg(format!("--header=cookie: {}", self.cookie))
             .arg(format!("--input-file={}", uris.display()));

@@ -86,7 +86,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         .join("../..")
         .canonicalize()?;
     let certificates = repository.join("certs/dev");
-    let folder = tempfile::tempdir()?;
+    let folder = tempfile::Builder::new().disable_cleanup(std::env::var_os("BENCH_KEEP").is_some()).tempdir()?;
     let ground = Ground {
         folder: folder.path().to_owned(),
         chain: certificates.join("localhost.pem"),

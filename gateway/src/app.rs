@@ -45,7 +45,7 @@ use crate::listener::inherited::{InheritError, Inherited};
 use crate::login::{self, Carriers, Login, LoginParts, Outbox};
 use crate::metrics::Metrics;
 use crate::pages::safety::Safety;
-use crate::pipeline::{AccessLog, HeaderPlan, OwnPages, Pipeline, Shared};
+use crate::pipeline::{AccessLog, HeaderPlan, Names, OwnPages, Pipeline, Shared};
 use crate::policy::Authoriser;
 use crate::secret::Key;
 use crate::session::assertion::Keyring;
@@ -196,6 +196,7 @@ pub async fn start_on(
         authoriser: Authoriser::new(Arc::clone(&store), Arc::clone(&clock), metrics.clone()),
         facts_database,
         headers: Arc::new(HeaderPlan::new(&config.upstreams)),
+        names: Names::default(),
         binder: crate::cookie::Binder::new(master.derive("application cookies")),
         own_pages: Arc::new(LoginPages(login.clone())),
         sessions,

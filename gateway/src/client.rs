@@ -25,7 +25,7 @@ impl RequestId {
     /// A new identifier.
     #[must_use]
     pub fn generate() -> Self {
-        Self(secret::random())
+        Self(secret::identifier())
     }
 
     /// Its bits: a trace's identifier as well, where nobody told another.
@@ -48,7 +48,9 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        let mut digits = [0; 32];
+        HEXLOWER.encode_mut(&self.0, &mut digits);
+        f.write_str(str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -5,6 +5,7 @@
 //! restart it starts no earlier than the last moment that the store remembers. So a changed
 //! system clock neither revives an expired code nor lifts a lock.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,16 +73,43 @@ impl Timestamp {
     /// The moment as RFC 3339 text in UTC, such as `2026-11-24T10:20:07.123Z`.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .ok()
-            .and_then(|moment| moment.format(&Rfc3339).ok())
-            .unwrap_or_else(|| format!("{}ms", self.0))
+        self.to_string()
     }
+}
+
+/// The text of the second that a thread wrote last: most moments are in the same one.
+type LastSecond = Option<(u64, String)>;
+
+thread_local! {
+    static LAST_SECOND: RefCell<LastSecond> = const { RefCell::new(None) };
+}
+
+/// A whole second, without its `Z`; `None` beyond the years that the format has.
+fn second(seconds: u64) -> Option<String> {
+    let moment = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+    let mut text = moment.format(&Rfc3339).ok()?;
+    text.pop();
+    Some(text)
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.rfc3339())
+        let (seconds, millis) = (self.0 / 1000, self.0 % 1000);
+        LAST_SECOND.with_borrow_mut(|last| {
+            if last.as_ref().is_none_or(|(known, _)| *known != seconds) {
+                *last = second(seconds).map(|text| (seconds, text));
+            }
+            let Some((_, text)) = last else {
+                return write!(f, "{}ms", self.0);
+            };
+            f.write_str(text)?;
+            match millis {
+                0 => f.write_str("Z"),
+                tenths if tenths % 100 == 0 => write!(f, ".{}Z", tenths / 100),
+                hundredths if hundredths % 10 == 0 => write!(f, ".{:02}Z", hundredths / 10),
+                _ => write!(f, ".{millis:03}Z"),
+            }
+        })
     }
 }
 
@@ -161,6 +189,19 @@ mod tests {
             Timestamp::from_millis(1_795_515_607_123).rfc3339(),
             "2026-11-24T10:20:07.123Z"
         );
+    }
+
+    #[test]
+    fn every_moment_prints_as_the_format_says() {
+        let moments = (0..2_000_u64).map(|number| number * 86_399_123 + number % 10 * 100);
+        for millis in moments.chain([1_000, 999, 1_010, 1_100, 253_402_300_799_999]) {
+            let nanos = i128::from(millis) * 1_000_000;
+            let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+            let expected = moment.format(&Rfc3339).unwrap();
+            assert_eq!(Timestamp::from_millis(millis).rfc3339(), expected);
+        }
+        let beyond = Timestamp::from_millis(u64::MAX).rfc3339();
+        assert_eq!(beyond, format!("{}ms", u64::MAX));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! One master key is the root. Every other long-lived key is derived from it by HKDF-SHA-256
 //! (RFC 5869) under a label, so that a key for one use says nothing of a key for another.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -216,6 +217,30 @@ pub fn random<const N: usize>() -> [u8; N] {
     )]
     rand::fill(&mut out).expect("the operating system's random generator answers");
     out
+}
+
+/// Random bytes for a name that nobody needs to keep: unlike a secret, it is drawn from a handful that
+/// the thread has in store, at a tenth of the price.
+#[must_use]
+pub fn identifier<const N: usize>() -> [u8; N] {
+    const HANDFUL: usize = 1024;
+    thread_local! {
+        static STORE: RefCell<([u8; HANDFUL], usize)> = const { RefCell::new(([0; HANDFUL], HANDFUL)) };
+    }
+    STORE.with_borrow_mut(|(store, used)| {
+        if *used + N > HANDFUL {
+            *store = random();
+            *used = 0;
+        }
+        let mut out = [0; N];
+        match store.get(*used..*used + N) {
+            Some(next) => out.copy_from_slice(next),
+            // More than a handful.
+            None => return random(),
+        }
+        *used += N;
+        out
+    })
 }
 
 /// Whether two byte strings are equal, in time that tells nothing of where they differ.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,6 +26,9 @@ use segments::Segments;
 
 /// How many records may wait for the writer.
 const QUEUE: usize = 8192;
+
+/// How long a record that nobody waits for waits for the next ones.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// One thing that happened.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -94,6 +97,7 @@ pub struct AuditError;
 #[derive(Clone, Debug)]
 pub struct Audit {
     queue: SyncSender<Entry>,
+    writer: Thread,
     lost: Arc<AtomicU64>,
 }
 
@@ -116,10 +120,14 @@ impl Audit {
         let (queue, entries) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
-        thread::Builder::new()
+        let writer = thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || write_all(segments, &entries, &counted))?;
-        Ok(Self { queue, lost })
+        Ok(Self {
+            queue,
+            writer: writer.thread().clone(),
+            lost,
+        })
     }
 
     /// Queues a record that need not be on disk before its request goes on.
@@ -172,7 +180,10 @@ impl Audit {
         };
         loop {
             match self.queue.try_send(entry) {
-                Ok(()) => break,
+                Ok(()) => {
+                    self.writer.unpark();
+                    break;
+                }
                 Err(TrySendError::Disconnected(_)) => return Err(AuditError),
                 Err(TrySendError::Full(back)) => entry = back,
             }
@@ -212,6 +223,10 @@ fn write_all(mut segments: Segments, entries: &Receiver<Entry>, lost: &AtomicU64
     let mut lines = Vec::new();
     let mut waiting = Vec::new();
     while let Ok(first) = entries.recv() {
+        if first.durable.is_none() {
+            // Whoever needs a record on disk calls; the others' come together.
+            thread::park_timeout(PATIENCE);
+        }
         let mut moment = None;
         let batch = std::iter::once(first).chain(entries.try_iter().take(QUEUE));
         let mut records = 0;

@@ -83,8 +83,12 @@ impl<H: Handler> Server<H> {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             // Beyond the guard's limits, which answers first.
-            .max_buf_size(self.limits.header_bytes.saturating_mul(2).max(16 * 1024))
-            .max_headers(self.limits.header_count.saturating_mul(2));
+            .max_buf_size(self.limits.header_bytes.saturating_mul(2).max(16 * 1024));
+        // Left alone, hyper has room for a hundred on the stack; for more it asks the allocator, twice
+        // for each request.
+        if self.limits.header_count > 100 {
+            builder.max_headers(self.limits.header_count);
+        }
         let limits = HeadLimits {
             bytes: self.limits.header_bytes,
             fields: self.limits.header_count,

@@ -117,14 +117,10 @@ impl HeaderPlan {
     /// this order: a name listed in `Connection` is gone before anything is set.
     pub(super) fn clean_request(&self, headers: &mut HeaderMap) {
         remove_hop_by_hop(headers);
-        let doomed: Vec<HeaderName> = headers
+        let doomed = headers
             .keys()
-            .filter(|name| self.is_stripped(name.as_str()))
-            .cloned()
-            .collect();
-        for name in doomed {
-            headers.remove(name);
-        }
+            .filter(|name| self.is_stripped(name.as_str()));
+        remove_all(&doomed.cloned().collect::<Vec<_>>(), headers);
     }
 
     /// Trailers carry neither identity nor anything that frames, routes or authenticates
@@ -192,9 +188,11 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|token| token.trim().to_ascii_lowercase().parse().ok())
         .collect();
     let trailers = headers.get(header::TE).is_some_and(|te| te == "trailers");
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    // Most requests have none of them, and no list of theirs is made.
+    let own = headers
+        .keys()
+        .filter(|name| HOP_BY_HOP.contains(&name.as_str()));
+    remove_all(&own.cloned().collect::<Vec<_>>(), headers);
     for name in named {
         // The message's own framing is not the sender's to delete.
         if name != header::CONTENT_LENGTH && name != header::HOST && name != header::COOKIE {
@@ -203,6 +201,12 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn remove_all(names: &[HeaderName], headers: &mut HeaderMap) {
+    for name in names {
+        headers.remove(name);
     }
 }
 

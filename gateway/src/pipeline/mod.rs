@@ -4,6 +4,7 @@
 //! forwarded holds a [`Permit`], and only `authorise` can make one. Every refusal goes through one
 //! place that turns it into an answer, and one wrapper observes it all.
 
+mod access_log;
 mod address;
 mod answer;
 mod authenticate;
@@ -13,6 +14,7 @@ mod forward;
 mod guard;
 mod headers;
 mod lookups;
+mod names;
 mod normalise;
 mod observe;
 mod read;
@@ -42,12 +44,13 @@ use crate::session::assertion::Keyring;
 use crate::target::{TargetError, is_safe};
 use crate::trace::Traces;
 use crate::upstream::Upstreams;
+pub use access_log::AccessLog;
 pub use authorise::Permit;
 pub use database::FactsDatabase;
 pub use headers::HeaderPlan;
+pub use names::Names;
 use normalise::Normalised;
 pub use normalise::REFUSED;
-pub use observe::AccessLog;
 use observe::Seen;
 pub use refusal::Refusal;
 
@@ -82,6 +85,8 @@ pub struct Shared {
     pub own_pages: Arc<dyn OwnPages>,
     /// What is stripped from every request, and what is set.
     pub headers: Arc<HeaderPlan>,
+    /// What of the latter names someone, written once.
+    pub names: Names,
     /// Binds the application's cookies to their users.
     pub binder: Binder,
 }

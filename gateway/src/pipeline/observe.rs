@@ -1,17 +1,12 @@
 //! Observe: what one request was, told once, when its answer leaves: a log line, metrics, and the
 //! record of its decision.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use serde::Serialize;
 
+use super::access_log::Line;
 use super::{Peer, Refusal, Shared};
 use crate::audit::Record;
 use crate::body::Body;
@@ -212,34 +207,28 @@ impl Seen {
         }
         let own_time = total.saturating_sub(self.upstream_time);
         shared.metrics.own_seconds.observe(own_time.as_secs_f64());
+        let principal = self.principal.as_deref();
         let line = Line {
-            at: shared.clock.now().rfc3339(),
-            request_id: self.request_id.to_string(),
-            client: self.address.to_string(),
-            method: self.method.as_str().to_owned(),
-            path: self.path,
-            protocol: format!("{:?}", self.version),
+            at: shared.clock.now(),
+            request_id: self.request_id,
+            client: self.address,
+            method: self.method.as_str(),
+            path: self.path.as_deref(),
+            protocol: protocol(self.version),
             status: status.as_u16(),
-            route: route.to_owned(),
-            user: self
-                .principal
-                .as_ref()
-                .map(|principal| principal.id.to_string()),
-            company: self
-                .principal
-                .as_ref()
-                .map(|principal| principal.company.id.to_string()),
+            route,
+            user: principal.map(|principal| principal.id.as_str()),
+            company: principal.map(|principal| principal.company.id.as_str()),
             rule: self
                 .decision
                 .as_ref()
-                .and_then(|decision| decision.rule.as_ref())
-                .map(ToString::to_string),
-            upstream: self.upstream.map(|name| name.to_string()),
+                .and_then(|decision| decision.rule.as_deref()),
+            upstream: self.upstream.as_deref(),
             own_us: micros(own_time),
             upstream_us: micros(self.upstream_time),
-            reason: self.reason,
+            reason: self.reason.as_deref(),
         };
-        if !shared.access_log.write(line) {
+        if !shared.access_log.write(&line) {
             shared.metrics.log_dropped.inc();
         }
     }
@@ -276,85 +265,17 @@ impl Seen {
     }
 }
 
+/// The protocol's name, as logs have it.
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// One line of the access log: never a query, a cookie or an e-mail address.
-#[derive(Debug, Serialize)]
-struct Line {
-    at: String,
-    request_id: String,
-    client: String,
-    method: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    protocol: String,
-    status: u16,
-    route: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    company: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<String>,
-    own_us: u64,
-    upstream_us: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-/// How many lines may wait for the writer; beyond, they are dropped and counted.
-const QUEUE: usize = 16_384;
-
-/// The access log, written by a thread of its own.
-#[derive(Clone, Debug)]
-pub struct AccessLog(SyncSender<Line>);
-
-impl AccessLog {
-    /// Appends to a file, or writes to standard output without one.
-    ///
-    /// # Errors
-    ///
-    /// What the system says of the file or the thread.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
-        let out: Box<dyn Write + Send> = match path {
-            None => Box::new(io::stdout()),
-            Some(path) => {
-                if let Some(folder) = path.parent() {
-                    std::fs::create_dir_all(folder)?;
-                }
-                Box::new(OpenOptions::new().create(true).append(true).open(path)?)
-            }
-        };
-        let (queue, lines) = sync_channel(QUEUE);
-        thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write_all(out, &lines))?;
-        Ok(Self(queue))
-    }
-
-    /// Queues a line; `false` if the writer is too far behind.
-    fn write(&self, line: Line) -> bool {
-        self.0.try_send(line).is_ok()
-    }
-}
-
-fn write_all(out: Box<dyn Write + Send>, lines: &Receiver<Line>) {
-    let mut out = BufWriter::new(out);
-    while let Ok(first) = lines.recv() {
-        for line in std::iter::once(first).chain(lines.try_iter()) {
-            let written = serde_json::to_writer(&mut out, &line)
-                .map_err(io::Error::from)
-                .and_then(|()| out.write_all(b"\n"));
-            if let Err(error) = written {
-                tracing::error!(%error, "the access log cannot be written");
-            }
-        }
-        if let Err(error) = out.flush() {
-            tracing::error!(%error, "the access log cannot be written");
-        }
-    }
 }

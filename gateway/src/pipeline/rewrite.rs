@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Version};
@@ -211,7 +213,14 @@ fn frame(request: &mut Request<Body>) {
     }
 }
 
-/// Where the request came from, as we saw it (RFC 7239; W3C Trace Context).
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Where the request came from, as we saw it (RFC 7239; W3C Trace Context). The values lie in one
+/// piece of memory, which they share.
 fn describe_origin(
     headers: &mut HeaderMap,
     client: &Client,
@@ -219,39 +228,54 @@ fn describe_origin(
     authority: &str,
     traceparent: Option<HeaderValue>,
 ) -> Result<(), Refusal> {
-    let address = client.address.to_string();
-    let node = if client.address.is_ipv6() {
-        format!("\"[{address}]\"")
+    let mut text = String::with_capacity(224 + 2 * authority.len());
+    let address = written(&mut text, format_args!("{}", client.address));
+    let forwarded = if client.address.is_ipv6() {
+        let node = client.address;
+        written(
+            &mut text,
+            format_args!("for=\"[{node}]\";host=\"{authority}\";proto={scheme}"),
+        )
     } else {
-        address.clone()
+        let node = client.address;
+        written(
+            &mut text,
+            format_args!("for={node};host=\"{authority}\";proto={scheme}"),
+        )
     };
-    insert(
-        headers,
-        HeaderName::from_static("x-forwarded-for"),
-        &address,
-    )?;
-    headers.insert("x-forwarded-proto", HeaderValue::from_static(scheme));
-    insert(
-        headers,
-        HeaderName::from_static("x-forwarded-host"),
-        authority,
-    )?;
-    let forwarded = format!("for={node};host=\"{authority}\";proto={scheme}");
-    insert(headers, header::FORWARDED, &forwarded)?;
-    let id = client.request_id.to_string();
-    insert(headers, HeaderName::from_static("x-request-id"), &id)?;
-    match traceparent {
-        Some(told) => drop(headers.insert("traceparent", told)),
-        None => {
-            let span = HEXLOWER.encode(&secret::random::<8>());
-            insert(
-                headers,
-                HeaderName::from_static("traceparent"),
-                &format!("00-{id}-{span}-01"),
-            )?;
-        }
-    }
+    let host = written(&mut text, format_args!("{authority}"));
+    let id = written(&mut text, format_args!("{}", client.request_id));
+    let span = traceparent.is_none().then(|| {
+        let mut span = [0; 16];
+        HEXLOWER.encode_mut(&secret::identifier::<8>(), &mut span);
+        let span = str::from_utf8(&span).unwrap_or_default();
+        written(
+            &mut text,
+            format_args!("00-{}-{span}-01", client.request_id),
+        )
+    });
+    let text = Bytes::from(text);
+    let value = |range| HeaderValue::from_maybe_shared(text.slice(range)).map_err(unsendable);
+    headers.insert(X_FORWARDED_FOR, value(address)?);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(X_FORWARDED_HOST, value(host)?);
+    headers.insert(header::FORWARDED, value(forwarded)?);
+    headers.insert(X_REQUEST_ID, value(id)?);
+    let trace = match (traceparent, span) {
+        (Some(told), _) => Some(told),
+        (None, Some(span)) => Some(value(span)?),
+        (None, None) => None,
+    };
+    trace.map(|trace| headers.insert(TRACEPARENT, trace));
     Ok(())
+}
+
+/// Adds to a text; returns where.
+fn written(text: &mut String, more: std::fmt::Arguments<'_>) -> Range<usize> {
+    let begin = text.len();
+    // Writing to a string does not fail.
+    let _ = text.write_fmt(more);
+    begin..text.len()
 }
 
 /// The headers of the identity that a route names.
@@ -293,7 +317,11 @@ fn identity(
     template: &HeaderTemplate,
 ) -> Result<HeaderValue, Refusal> {
     if !template.is_signed() {
-        return fill(template, Some(session.principal()), "");
+        return shared
+            .names
+            .value(session.principal(), template, |principal| {
+                fill(template, Some(principal), "")
+            });
     }
     let assertion = shared
         .keyring

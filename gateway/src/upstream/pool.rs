@@ -21,8 +21,8 @@ use crate::config::{self, Endpoint};
 
 /// Longest head of a response that is read, in bytes.
 const MAX_HEAD: usize = 128 * 1024;
-/// Most fields of a response's head.
-const MAX_FIELDS: usize = 512;
+/// Most fields of a response's head. hyper makes room for all of them, twice for each response.
+const MAX_FIELDS: usize = 256;
 
 /// The kept connections of one worker to one upstream.
 #[derive(Debug)]

@@ -121,7 +121,8 @@ impl Contender {
         };
         let config = place.portvakt(admin, size)?;
         crate::fill::sessions(&folder, size.sessions)?;
-        let program = ground.repository.join("target/dist/portvakt");
+        let built = std::env::var_os("BENCH_PORTVAKT").map(PathBuf::from);
+        let program = built.unwrap_or_else(|| ground.repository.join("target/dist/portvakt"));
         let arguments = ["run", "--config", &config.display().to_string()];
         let process = Process::start(&program, &arguments, &folder.join("output"))?;
         process::wait_for(([127, 0, 0, 1], port).into())?;

@@ -26,6 +26,9 @@ PORTVAKT_RESTARTS=100 cargo nextest run --locked --release --no-capture --test g
 printf '\n== long: 100,000 strangers, and not one series more\n'
 PORTVAKT_STRANGERS=100000 cargo nextest run --locked --release --no-capture --test gateway -E 'test(the_number_of_series)'
 
+printf '\n== long: 10,000 damages to a trail of 100,000 records\n'
+PORTVAKT_DAMAGES=10000 cargo nextest run --locked --release --no-capture --lib -E 'test(no_damage_is_missed)'
+
 printf '\n== long: the attack bench, whole\n'
 cargo bench --locked --bench attacks
 

@@ -19,6 +19,7 @@ mod standing;
 mod statement;
 mod status;
 mod supervisor;
+mod trail;
 mod workers;
 
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ use tokio::sync::watch;
 
 use crate::admin::socket::AdminSocket;
 use crate::admin::{self, Admin};
-use crate::audit::{Audit, Record};
+use crate::audit::{self, Audit, PublicKey, Record};
 use crate::body::Body;
 use crate::clock::{SharedClock, SystemClock, Timestamp};
 use crate::config::fault::Fault;
@@ -59,6 +60,7 @@ use loaded::Loaded;
 use reload::Reloads;
 use running::Ending;
 pub use running::Running;
+use trail::Trail;
 use workers::Workers;
 
 /// Why the gateway cannot start.
@@ -108,6 +110,8 @@ struct Gateway {
     addresses: Vec<SocketAddr>,
     /// Each worker's way to the upstreams.
     workers_upstreams: Vec<Arc<Upstreams>>,
+    /// What became of the audit trail when it was gone through last.
+    trail: Trail,
     /// True from the beginning of the drain.
     stopping: watch::Receiver<bool>,
 }
@@ -153,7 +157,8 @@ pub async fn start_on(
         )),
     };
     let master = keys::master(&config)?;
-    let audit = Audit::open(&config.audit.dir, config.audit.keep).map_err(other)?;
+    let heads = master.derive(audit::HEADS_KEY);
+    let audit = Audit::open(&config.audit.dir, config.audit.keeping, &heads).map_err(other)?;
     let access_log = AccessLog::open(config.log.access.as_deref()).map_err(other)?;
     let listed = databases::open_directory(&config, loaded.people.take(), &clock).await?;
     let suspensions = Suspensions::open(Arc::clone(&store), listed)
@@ -221,6 +226,7 @@ pub async fn start_on(
             Standing::begin(&shared.metrics, loaded.policy, shared.clock.now()),
         ),
         suspensions,
+        trail: Trail::new(audit_key(&shared.config)?),
         account_key: master.derive(login::ACCOUNT_KEY),
         certificates: loaded.certificates,
         login,
@@ -239,6 +245,16 @@ pub async fn start_on(
         gateway.login.show_safety(safety);
     }
     gateway.begin(open, ending).await
+}
+
+/// What the signatures of the trail's heads are checked with, where this configuration's gateway runs.
+///
+/// # Errors
+///
+/// [`AppError`] if there is no master key.
+pub fn audit_key(config: &Config) -> Result<PublicKey, AppError> {
+    let key = keys::known_master(config)?.derive(audit::HEADS_KEY);
+    PublicKey::of(&key).ok_or_else(|| other("no key can be derived for the audit trail"))
 }
 
 /// What was opened before anything serves.
@@ -314,6 +330,9 @@ impl Gateway {
         }
         tasks.push(tokio::spawn(
             Arc::clone(&self).watch_health(self.stopping.clone()),
+        ));
+        tasks.push(tokio::spawn(
+            Arc::clone(&self).watch_trail(self.stopping.clone()),
         ));
         let reloads = reload::watch(Arc::clone(&self), open.hangup, stopped);
         tasks.push(tokio::spawn(reloads));

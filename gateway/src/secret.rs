@@ -9,7 +9,7 @@ use std::fmt;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{constant_time, digest, hkdf, hmac, rand};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Bytes that are never shown and are wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -140,6 +140,12 @@ impl Key {
             .len();
         body.truncate(length);
         Some(Secret(body))
+    }
+
+    /// The seed of a pair of signing keys, where the key is used for nothing else.
+    #[must_use]
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0)
     }
 
     fn aead(&self) -> RandomizedNonceKey {

@@ -11,11 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use portvakt::audit::Audit;
+use portvakt::audit::{Audit, HEADS_KEY};
 use portvakt::body::Body;
 use portvakt::client::{Client, RequestId};
 use portvakt::clock::{Clock, ManualClock, SharedClock, Timestamp};
-use portvakt::config::{self, Config};
+use portvakt::config::{self, Config, Keeping};
 use portvakt::directory::{Directory, DirectoryError, Person, PhoneNumber, SharedDirectory};
 use portvakt::login::{Login, LoginParts, Mailer, SendError, Sender};
 use portvakt::metrics::Metrics;
@@ -280,7 +280,12 @@ impl House {
             master: &self.master,
             senders: vec![Arc::clone(&self.telephones) as Arc<dyn Sender>],
             mailer: Some(Arc::clone(&self.telephones) as Arc<dyn Mailer>),
-            audit: Audit::open(self.dir.path(), Duration::MAX).unwrap(),
+            audit: Audit::open(
+                self.dir.path(),
+                Keeping::default(),
+                &MasterKey::generate().derive(HEADS_KEY),
+            )
+            .unwrap(),
             metrics,
             config,
         })

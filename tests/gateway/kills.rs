@@ -1,7 +1,8 @@
 //! `kill -9` at random moments of many logins: what was answered stays so.
 //!
 //! The real binary runs, is killed, and starts again on the same state. A wrong code that was
-//! answered stays charged, a session that was answered lives on, and the store opens every time.
+//! answered stays charged, a session that was answered lives on, the store opens every time, and the
+//! audit trail has every login that was answered and is unbroken over all lives.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::house::{House, free_port};
+use crate::ran::portvakt;
 
 /// Kills in a short run; `PORTVAKT_KILLS` says how many for a long one.
 const KILLS: usize = 25;
@@ -83,6 +85,22 @@ async fn no_kill_loses_a_charged_attempt_or_an_answered_session() {
     }
     town.sessions_live(usize::MAX).await;
     println!("{kills} kills: {}", town.summary());
+    gateway.kill().await.unwrap();
+    let verified = portvakt(&house, "audit verify").await;
+    println!("{}", verified.out.trim());
+    assert_eq!(verified.code, 0, "{verified:?}");
+    let logins = portvakt(
+        &house,
+        "audit tail --json -n 1000000 --event login.code --verdict ok",
+    )
+    .await;
+    for (_, user) in &town.told.lock().unwrap().sessions {
+        let own = format!("\"user\":\"{user}\"");
+        assert!(
+            logins.out.contains(&own),
+            "the login of {user} was answered and is not on record"
+        );
+    }
     let told = town.told.lock().unwrap();
     assert!(told.sessions.len() > kills / 2, "{}", town_words(&told));
     assert!(told.wrong > kills, "{}", town_words(&told));

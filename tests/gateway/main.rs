@@ -10,6 +10,7 @@
 
 mod addresses;
 mod alike;
+mod audit;
 mod browser;
 mod cluster;
 mod codes;

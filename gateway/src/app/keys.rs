@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{AppError, other};
 use crate::config::Config;
@@ -11,8 +11,26 @@ use crate::secret::MasterKey;
 
 /// The key that was given; otherwise the one beside the embedded store, made if there is none.
 pub(super) fn master(config: &Config) -> Result<MasterKey, AppError> {
+    match find(config)? {
+        Ok(key) => Ok(key),
+        Err(file) => make(&file),
+    }
+}
+
+/// The key of a gateway that has run, for those who only read.
+pub(super) fn known_master(config: &Config) -> Result<MasterKey, AppError> {
+    find(config)?.map_err(|file| {
+        other(format!(
+            "there is no master key in `{}`: no gateway has run on this configuration",
+            file.display()
+        ))
+    })
+}
+
+/// The key, or the file where it will be once it is made.
+fn find(config: &Config) -> Result<Result<MasterKey, PathBuf>, AppError> {
     if let Some(given) = &config.master_key {
-        return Ok(given.clone());
+        return Ok(Ok(given.clone()));
     }
     let Some(store) = config.store.file() else {
         return Err(other(
@@ -22,8 +40,9 @@ pub(super) fn master(config: &Config) -> Result<MasterKey, AppError> {
     let file = store.with_file_name("master.key");
     match std::fs::read_to_string(&file) {
         Ok(text) => MasterKey::parse(&text)
+            .map(Ok)
             .map_err(|error| other(format!("`{}` is no master key: {error}", file.display()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => make(&file),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err(file)),
         Err(error) => Err(other(format!("cannot read `{}`: {error}", file.display()))),
     }
 }

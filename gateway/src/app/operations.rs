@@ -263,7 +263,7 @@ impl Gateway {
         };
         let record = self.command_record(command, result, Some(detail));
         // That it was given is on disk already.
-        if let Err(error) = self.shared.audit.note(record) {
+        if let Err(error) = self.shared.audit.note(&record) {
             tracing::error!(%error, command = command.event, "how a command ended was not recorded");
         }
         outcome

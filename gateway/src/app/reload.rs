@@ -340,7 +340,7 @@ fn outcome(gateway: &Gateway, what: &'static str, faults: Vec<Fault>) {
     let mut record = Record::new(gateway.shared.clock.now(), event, result);
     record.detail = faults.first().map(Fault::one_line);
     record.policy = (what == POLICY).then(|| gateway.shared.policy.load().digest().to_owned());
-    if let Err(error) = gateway.shared.audit.note(record) {
+    if let Err(error) = gateway.shared.audit.note(&record) {
         tracing::error!(%error, "a reload was not recorded");
     }
 }

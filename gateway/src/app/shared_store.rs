@@ -147,7 +147,7 @@ impl Gateway {
             "failed"
         };
         let record = Record::new(self.shared.clock.now(), event, result);
-        if let Err(error) = self.shared.audit.note(record) {
+        if let Err(error) = self.shared.audit.note(&record) {
             tracing::error!(%error, "what became of the store was not recorded");
         }
     }

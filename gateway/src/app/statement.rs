@@ -32,7 +32,7 @@ impl Safety for Gateway {
             tls: (!with.is_empty()).then(offered),
             login: self.login_claims(now).await,
             access: self.access_claims(),
-            trail: Shown::NotShown("the audit trail has not been verified since the start".into()),
+            trail: self.trail.shown(),
             backup: Shown::NotShown("no backup has been made".into()),
             restore: Shown::NotShown("no backup has been put back".into()),
         }

@@ -4,31 +4,37 @@
 //! until they are on disk; the rest are written in batches. JSON strings escape every control
 //! character, so that no input can begin a line of its own.
 
+mod chain;
 mod search;
 mod segments;
+mod tail;
+mod verify;
+mod writer;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, Thread};
-use std::time::Duration;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
+use crate::config::Keeping;
+use crate::secret::Key;
 
+pub use chain::{HEADS_KEY, PublicKey};
 pub use search::find;
 use segments::Segments;
+pub use tail::{Chosen, Follower};
+pub use verify::{Broken, Verified, verify};
+use writer::Writer;
 
 /// How many records may wait for the writer.
 const QUEUE: usize = 8192;
-
-/// How long a record that nobody waits for waits for the next ones.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// One thing that happened.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -72,6 +78,9 @@ pub struct Record {
     /// Anything more, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Up to which record older ones are past their time, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<u64>,
 }
 
 impl Record {
@@ -93,58 +102,65 @@ impl Record {
 #[error("the audit trail cannot be written")]
 pub struct AuditError;
 
-/// The way into the trail.
+/// The way into the trail. When the last one goes, what waits is written, and a head vouches for it.
 #[derive(Clone, Debug)]
-pub struct Audit {
-    queue: SyncSender<Entry>,
-    writer: Thread,
+pub struct Audit(Arc<Desk>);
+
+#[derive(Debug)]
+struct Desk {
+    /// `None` once the trail is closed.
+    queue: Option<SyncSender<Entry>>,
+    writer: Option<JoinHandle<()>>,
     lost: Arc<AtomicU64>,
 }
 
 struct Entry {
-    /// `None` asks only how far the writer is.
-    record: Option<Record>,
+    /// A moment and the record's fields, as JSON; `None` asks only how far the writer is.
+    record: Option<(Timestamp, Vec<u8>)>,
     durable: Option<oneshot::Sender<()>>,
 }
 
 impl Audit {
     /// Opens the trail in a folder, which is made if missing, and starts its writer. Records of
-    /// days that are over by more than `keep` are removed.
+    /// days that are over by more than the time to keep are removed. Heads are signed with `key`,
+    /// derived with the label [`HEADS_KEY`].
     ///
     /// # Errors
     ///
     /// What the system says of the folder or file.
-    pub fn open(dir: &Path, keep: Duration) -> io::Result<Self> {
+    pub fn open(dir: &Path, keeping: Keeping, key: &Key) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let segments = Segments::open(dir, keep)?;
+        let segments = Segments::open(dir, keeping.keep, keeping.largest)?;
         let (queue, entries) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
+        let writer = Writer::new(segments, key, Arc::clone(&lost))?;
         let writer = thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || write_all(segments, &entries, &counted))?;
-        Ok(Self {
-            queue,
-            writer: writer.thread().clone(),
+            .spawn(move || writer.run(&entries))?;
+        Ok(Self(Arc::new(Desk {
+            queue: Some(queue),
+            writer: Some(writer),
             lost,
-        })
+        })))
     }
 
-    /// Queues a record that need not be on disk before its request goes on.
+    /// Queues a record that need not be on disk before its request goes on. It wakes nobody.
     ///
     /// # Errors
     ///
     /// [`AuditError`] if the writer is gone or so far behind that its queue is full.
-    pub fn note(&self, record: Record) -> Result<(), AuditError> {
-        self.queue
-            .try_send(Entry {
-                record: Some(record),
+    pub fn note(&self, record: &Record) -> Result<(), AuditError> {
+        let queued = record.fields().and_then(|fields| {
+            let entry = Entry {
+                record: Some((record.moment, fields)),
                 durable: None,
-            })
-            .map_err(|_| {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                AuditError
-            })
+            };
+            let queue = self.0.queue.as_ref().ok_or(AuditError)?;
+            queue.try_send(entry).map_err(|_| AuditError)
+        });
+        queued.inspect_err(|_| {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     /// Keeps a record, and returns when it is on disk.
@@ -153,7 +169,8 @@ impl Audit {
     ///
     /// [`AuditError`] if it could not be written; then what it records must not take effect.
     pub async fn keep(&self, record: Record) -> Result<(), AuditError> {
-        self.pass(Some(record)).await
+        let fields = record.fields()?;
+        self.pass(Some((record.moment, fields))).await
     }
 
     /// Returns when everything that was queued before is written: the time that this takes is how
@@ -169,27 +186,54 @@ impl Audit {
     /// How many records could not be written.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.0.lost.load(Ordering::Relaxed)
     }
 
-    async fn pass(&self, record: Option<Record>) -> Result<(), AuditError> {
+    async fn pass(&self, record: Option<(Timestamp, Vec<u8>)>) -> Result<(), AuditError> {
         let (durable, done) = oneshot::channel();
         let mut entry = Entry {
             record,
             durable: Some(durable),
         };
+        let queue = self.0.queue.as_ref().ok_or(AuditError)?;
         loop {
-            match self.queue.try_send(entry) {
-                Ok(()) => {
-                    self.writer.unpark();
-                    break;
-                }
+            match queue.try_send(entry) {
+                Ok(()) => break,
                 Err(TrySendError::Disconnected(_)) => return Err(AuditError),
                 Err(TrySendError::Full(back)) => entry = back,
             }
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
+        self.0.call();
         done.await.map_err(|_| AuditError)
+    }
+}
+
+impl Record {
+    /// What is written of it, as a JSON object.
+    fn fields(&self) -> Result<Vec<u8>, AuditError> {
+        let mut fields = Vec::with_capacity(512);
+        serde_json::to_writer(&mut fields, self).map_err(|_| AuditError)?;
+        Ok(fields)
+    }
+}
+
+impl Desk {
+    /// The writer waits a little for more, unless it is called.
+    fn call(&self) {
+        if let Some(writer) = &self.writer {
+            writer.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.queue = None;
+        self.call();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
     }
 }
 
@@ -218,143 +262,5 @@ fn drop_torn_tail(mut file: &File) -> io::Result<()> {
     }
 }
 
-/// Writes what is queued in batches: one flush and one sync for all that waited together.
-fn write_all(mut segments: Segments, entries: &Receiver<Entry>, lost: &AtomicU64) {
-    let mut lines = Vec::new();
-    let mut waiting = Vec::new();
-    while let Ok(first) = entries.recv() {
-        if first.durable.is_none() {
-            // Whoever needs a record on disk calls; the others' come together.
-            thread::park_timeout(PATIENCE);
-        }
-        let mut moment = None;
-        let batch = std::iter::once(first).chain(entries.try_iter().take(QUEUE));
-        let mut records = 0;
-        for entry in batch {
-            if let Some(record) = &entry.record {
-                moment.get_or_insert(record.moment);
-                if serde_json::to_writer(&mut lines, record).is_err() {
-                    lost.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                lines.push(b'\n');
-                records += 1;
-            }
-            waiting.extend(entry.durable);
-        }
-        let file = match moment {
-            Some(moment) => segments.at(moment),
-            None => Ok(segments.current()),
-        };
-        let written = file.and_then(|file| write(file, &lines, !waiting.is_empty()));
-        match written {
-            Ok(()) => waiting.drain(..).for_each(|durable| {
-                let _ = durable.send(());
-            }),
-            Err(error) => {
-                tracing::error!(%error, "audit records could not be written");
-                lost.fetch_add(records, Ordering::Relaxed);
-                // Dropping the senders tells those who wait.
-                waiting.clear();
-            }
-        }
-        lines.clear();
-    }
-}
-
-/// All of the lines, or none of them.
-fn write(file: &mut File, lines: &[u8], durably: bool) -> io::Result<()> {
-    let written = file
-        .write_all(lines)
-        .and_then(|()| if durably { file.sync_data() } else { Ok(()) });
-    if written.is_err() {
-        drop_torn_tail(file)?;
-    }
-    written
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_kept_record_is_one_line_on_disk_whatever_it_holds() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
-        let mut record = Record::new(Timestamp::from_millis(0), "login.email", "ok");
-        record.detail = Some("a\nb\u{2028}\"c".to_owned());
-        audit.keep(record).await.unwrap();
-        let text = std::fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
-        assert_eq!(text.lines().count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["detail"], "a\nb\u{2028}\"c");
-    }
-
-    #[tokio::test]
-    async fn whoever_catches_up_finds_all_that_was_noted_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
-        for _ in 0..100 {
-            audit
-                .note(Record::new(Timestamp::from_millis(0), "decision", "allow"))
-                .unwrap();
-        }
-        audit.catch_up().await.unwrap();
-        let text = std::fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
-        assert_eq!(text.lines().count(), 100);
-        assert_eq!(audit.lost(), 0);
-    }
-
-    #[test]
-    fn records_that_no_disk_takes_are_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        // As a disk without room: every write fails.
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut segments = Segments::open(dir.path(), Duration::MAX).unwrap();
-        *segments.current() = full;
-        let (queue, entries) = sync_channel(2);
-        let mut told = Vec::new();
-        for _ in 0..2 {
-            let (durable, done) = oneshot::channel();
-            let record = Record::new(Timestamp::from_millis(0), "login.code", "ok");
-            let entry = Entry {
-                record: Some(record),
-                durable: Some(durable),
-            };
-            queue
-                .send(entry)
-                .unwrap_or_else(|_| panic!("the queue has room"));
-            told.push(done);
-        }
-        drop(queue);
-        let lost = AtomicU64::new(0);
-        write_all(segments, &entries, &lost);
-        assert_eq!(lost.load(Ordering::Relaxed), 2);
-        assert!(told.into_iter().all(|done| done.blocking_recv().is_err()));
-    }
-
-    #[tokio::test]
-    async fn a_torn_tail_is_cut_off_before_the_next_record() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        for (before, kept) in [
-            ("", 0),
-            ("{\"torn\":", 0),
-            ("{}\n{\"torn\":", 1),
-            (&format!("{{}}\n{}", "x".repeat(9000)), 1),
-        ] {
-            std::fs::write(&path, before).unwrap();
-            let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
-            audit
-                .keep(Record::new(Timestamp::from_millis(0), "a", "ok"))
-                .await
-                .unwrap();
-            let text = std::fs::read_to_string(&path).unwrap();
-            assert_eq!(text.lines().count(), kept + 1, "{text}");
-            assert!(
-                text.lines()
-                    .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
-            );
-        }
-    }
-}
+mod tests;

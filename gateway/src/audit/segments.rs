@@ -1,12 +1,13 @@
 //! The trail's files: one that is written, and one for each day before it, kept for a time.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::chain::{self, Head, Link, Tip};
 use super::drop_torn_tail;
 use crate::clock::Timestamp;
 
@@ -16,54 +17,142 @@ const CURRENT: &str = "audit.jsonl";
 /// A day in UTC, as a segment's name has it: `2026-11-24`.
 const DAY: usize = "2026-11-24".len();
 
-/// The files of a trail, of which one is open.
+/// The files of a trail, of which one is open, and its heads beside it.
 #[derive(Debug)]
 pub(super) struct Segments {
     dir: PathBuf,
     keep: Duration,
-    current: File,
+    largest: u64,
+    pub(super) current: File,
+    heads: File,
+    /// The length of the current file.
+    length: u64,
     /// The day that the current file is of; `None` while it is empty.
     day: Option<String>,
 }
 
 impl Segments {
-    /// Opens the current file of a folder, without what a crash tore.
-    pub(super) fn open(dir: &Path, keep: Duration) -> io::Result<Self> {
-        let current = open_current(dir)?;
+    /// Opens the current file of a folder, without what a crash tore. A file of `largest` bytes is
+    /// closed before its day is over.
+    pub(super) fn open(dir: &Path, keep: Duration, largest: u64) -> io::Result<Self> {
+        let current = open_for_more(&dir.join(CURRENT))?;
         drop_torn_tail(&current)?;
+        let heads = open_for_more(&heads_of(&dir.join(CURRENT)))?;
+        drop_torn_tail(&heads)?;
         Ok(Self {
             day: first_day(&dir.join(CURRENT))?,
+            length: current.metadata()?.len(),
             dir: dir.to_owned(),
             keep,
+            largest,
             current,
+            heads,
         })
     }
 
-    /// The file to write records of a moment into. The first record of a new day closes the
-    /// file of the old one, and those that are past their time go.
-    pub(super) fn at(&mut self, moment: Timestamp) -> io::Result<&mut File> {
-        let today = day(moment);
-        match &self.day {
-            // A clock never goes back; a record may have waited over midnight.
-            Some(day) if *day >= today => {}
-            Some(day) => {
-                let closed = self.free_name(day);
-                fs::rename(self.dir.join(CURRENT), closed)?;
-                self.current = open_current(&self.dir)?;
-                self.day = Some(today);
-                self.forget(moment);
-            }
-            None => {
-                self.day = Some(today);
-                self.forget(moment);
+    /// How far the chain in the files has come.
+    pub(super) fn tip(&self) -> io::Result<Tip> {
+        for path in newest_first(&self.dir)? {
+            if let Some(line) = last_line(&path)? {
+                let link: Option<Link> = serde_json::from_slice(&line).ok();
+                let seq = match link {
+                    Some(link) => link.seq,
+                    None => {
+                        tracing::error!(file = %path.display(), "the audit trail's last record is damaged: see `portvakt audit verify`");
+                        0
+                    }
+                };
+                let hash = chain::hash(&line);
+                return Ok(Tip { seq, hash });
             }
         }
-        Ok(&mut self.current)
+        Ok(Tip::START)
     }
 
-    /// The file that is written, whatever day it is.
-    pub(super) const fn current(&mut self) -> &mut File {
-        &mut self.current
+    /// Whether a record of a moment begins another file.
+    pub(super) fn turns(&self, moment: Timestamp) -> bool {
+        // A clock never goes back; a record may have waited over midnight.
+        let over = self.day.as_ref().is_some_and(|own| *own < day(moment));
+        over || (self.length >= self.largest && self.day.is_some())
+    }
+
+    /// Closes the file of the old day and begins one.
+    pub(super) fn turn(&mut self) -> io::Result<()> {
+        let Some(day) = self.day.take() else {
+            return Ok(());
+        };
+        let (current, closed) = (self.dir.join(CURRENT), self.free_name(&day));
+        fs::rename(heads_of(&current), heads_of(&closed))?;
+        fs::rename(&current, closed)?;
+        self.current = open_for_more(&current)?;
+        self.heads = open_for_more(&heads_of(&current))?;
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Writes lines of a moment, all of them or none.
+    pub(super) fn write(&mut self, moment: Timestamp, lines: &[u8]) -> io::Result<()> {
+        match self.current.write_all(lines) {
+            Ok(()) => {
+                self.length += lines.len() as u64;
+                self.day.get_or_insert_with(|| day(moment));
+                Ok(())
+            }
+            Err(error) => {
+                self.current.set_len(self.length)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back what was written since the file had a length: it is not on disk.
+    pub(super) fn take_back(&mut self, length: u64) -> io::Result<()> {
+        self.current.set_len(length)?;
+        self.length = length;
+        Ok(())
+    }
+
+    /// The length of the file that is written.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Writes a head, to stay.
+    pub(super) fn vouch(&mut self, head: &Head) -> io::Result<()> {
+        let mut line = serde_json::to_vec(head)?;
+        line.push(b'\n');
+        let written = self
+            .heads
+            .write_all(&line)
+            .and_then(|()| self.heads.sync_data());
+        if written.is_err() {
+            drop_torn_tail(&self.heads)?;
+        }
+        written
+    }
+
+    /// The closed files that are past their time at a moment, the oldest first.
+    pub(super) fn past(&self, now: Timestamp) -> io::Result<Vec<PathBuf>> {
+        let first = day(now.minus(self.keep));
+        let closed = closed(&self.dir)?.into_iter();
+        Ok(closed
+            .filter(|(of, _)| *of < first)
+            .map(|(_, path)| path)
+            .collect())
+    }
+
+    /// Removes a closed file with its heads.
+    pub(super) fn forget(path: &Path) {
+        match fs::remove_file(path) {
+            Ok(()) => {
+                tracing::info!(file = %path.display(), "audit records are past their time: removed")
+            }
+            Err(error) => {
+                tracing::error!(%error, file = %path.display(), "old audit records stay");
+                return;
+            }
+        }
+        let _ = fs::remove_file(heads_of(path));
     }
 
     /// A name for the closed file of a day. There may be one of it already, if the system's
@@ -77,26 +166,55 @@ impl Segments {
         }
         path
     }
+}
 
-    /// Removes the files of days that are past their time.
-    fn forget(&self, now: Timestamp) {
-        let first = day(now.minus(self.keep));
-        let closed = match closed(&self.dir) {
-            Ok(closed) => closed,
-            Err(error) => {
-                tracing::error!(%error, "old audit records could not be looked for");
-                return;
+/// The file of the heads beside a file of records.
+pub(super) fn heads_of(records: &Path) -> PathBuf {
+    records.with_extension("heads")
+}
+
+/// The number of a file's last record, where there is one.
+pub(super) fn last_seq(path: &Path) -> io::Result<Option<u64>> {
+    let line = last_line(path)?;
+    let link: Option<Link> = line.and_then(|line| serde_json::from_slice(&line).ok());
+    Ok(link.map(|link| link.seq))
+}
+
+/// The last whole line of a file, without its end.
+fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    let mut reach = 4096;
+    loop {
+        let start = length.saturating_sub(reach);
+        file.seek(SeekFrom::Start(start))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else {
+            if start == 0 {
+                return Ok(None);
             }
+            reach *= 4;
+            continue;
         };
-        for (of, path) in closed.into_iter().filter(|(of, _)| *of < first) {
-            match fs::remove_file(&path) {
-                Ok(()) => tracing::info!(day = of, "audit records are past their time: removed"),
-                Err(error) => {
-                    tracing::error!(%error, file = %path.display(), "old audit records stay");
-                }
-            }
+        tail.truncate(end);
+        match tail.iter().rposition(|byte| *byte == b'\n') {
+            Some(before) => return Ok(Some(tail.split_off(before + 1))),
+            None if start == 0 => return Ok(Some(tail)),
+            None => reach *= 4,
         }
     }
+}
+
+/// Every file of the trail in a folder, the oldest first.
+pub(super) fn oldest_first(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = newest_first(dir)?;
+    files.reverse();
+    Ok(files)
 }
 
 /// Every file of the trail in a folder, the newest first.
@@ -135,12 +253,12 @@ fn closed(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         .collect())
 }
 
-fn open_current(dir: &Path) -> io::Result<File> {
+fn open_for_more(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true).read(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(dir.join(CURRENT))
+    options.open(path)
 }
 
 /// The day of a file's first record.
@@ -162,70 +280,4 @@ fn day(moment: Timestamp) -> String {
     let mut text = moment.rfc3339();
     text.truncate(DAY);
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    const A_DAY: Duration = Duration::from_secs(86_400);
-
-    fn write(segments: &mut Segments, days: u32) {
-        let moment = Timestamp::from_millis(0).plus(A_DAY * days);
-        let file = segments.at(moment).unwrap();
-        writeln!(file, "{{\"at\":\"{moment}\"}}").unwrap();
-    }
-
-    fn names(dir: &Path) -> Vec<String> {
-        let files = newest_first(dir).unwrap();
-        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-        files.iter().map(name).collect()
-    }
-
-    #[test]
-    fn each_day_has_its_file_until_its_time_is_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut segments = Segments::open(dir.path(), A_DAY * 2).unwrap();
-        for day in [0, 0, 1] {
-            write(&mut segments, day);
-        }
-        assert_eq!(names(dir.path()), ["audit.jsonl", "audit-1970-01-01.jsonl"]);
-        // A restart goes on in the file of its day.
-        let mut segments = Segments::open(dir.path(), A_DAY * 2).unwrap();
-        write(&mut segments, 1);
-        write(&mut segments, 2);
-        assert_eq!(
-            names(dir.path()),
-            [
-                "audit.jsonl",
-                "audit-1970-01-02.jsonl",
-                "audit-1970-01-01.jsonl"
-            ]
-        );
-        let second = fs::read_to_string(dir.path().join("audit-1970-01-02.jsonl")).unwrap();
-        assert_eq!(second.lines().count(), 2);
-        write(&mut segments, 4);
-        assert_eq!(names(dir.path()), ["audit.jsonl", "audit-1970-01-03.jsonl"]);
-    }
-
-    #[test]
-    fn a_day_that_comes_twice_loses_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("audit-1970-01-01.jsonl"), "{}\n").unwrap();
-        fs::write(dir.path().join("audit-notes.jsonl"), "not ours").unwrap();
-        let mut segments = Segments::open(dir.path(), A_DAY * 30).unwrap();
-        write(&mut segments, 0);
-        write(&mut segments, 1);
-        assert_eq!(
-            names(dir.path())[..3],
-            [
-                "audit.jsonl",
-                "audit-1970-01-01-2.jsonl",
-                "audit-1970-01-01.jsonl"
-            ]
-        );
-        assert!(dir.path().join("audit-notes.jsonl").exists());
-    }
 }

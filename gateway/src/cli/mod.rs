@@ -1,6 +1,7 @@
 //! The commands: one file each. They print for people on standard output, faults on standard
 //! error, and end with 0 (yes), 1 (what was asked for is not so) or 2 (not understood).
 
+mod audit;
 pub mod certs;
 pub mod check;
 mod gateway;
@@ -48,6 +49,9 @@ enum Command {
     Status(status::StatusArgs),
     /// Write what protects the application, each claim with its evidence
     Statement(statement::StatementArgs),
+    /// Look at the audit trail; see that nobody rewrote it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Test policies before they take effect
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Statement(args) => statement::run(&args),
+        Command::Audit(command) => audit::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::User(command) => user::run(&command),
         Command::Session(command) => session::run(&command),

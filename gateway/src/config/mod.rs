@@ -26,6 +26,7 @@ mod tests_messages;
 mod tests_papers;
 mod upstream;
 mod values;
+pub use values::duration;
 pub mod written;
 
 use std::collections::BTreeMap;
@@ -464,6 +465,25 @@ pub struct Log {
 pub struct Audit {
     /// Folder of its segments; default beside the store.
     pub dir: PathBuf,
-    /// How long records are kept.
+    /// How long records are kept, and when a file is closed.
+    pub keeping: Keeping,
+}
+
+/// How the trail is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// How long records stay.
     pub keep: Duration,
+    /// At how many bytes a file is closed before its day is over.
+    pub largest: u64,
+}
+
+impl Default for Keeping {
+    /// For ever, a gibibyte a file.
+    fn default() -> Self {
+        Self {
+            keep: Duration::MAX,
+            largest: 1 << 30,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::{HttpUrl, PublicUrl};
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
 /// Reads a whole number and a unit: `250ms`, `90s`, `5m`, `1h`, `30d`; at most 3650 days.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let factor = match unit {
         "ms" => 1,

@@ -410,6 +410,8 @@ pub struct Audit {
     pub dir: Option<At<String>>,
     /// How long records are kept, decisions among them. Default: `400d`.
     pub keep: Option<At<String>>,
+    /// At what size a file is closed before its day is over. Default: `1GiB`.
+    pub segment_size: Option<At<String>>,
 }
 
 /// A value that knows where in the file it stands.

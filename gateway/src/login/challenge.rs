@@ -80,7 +80,7 @@ impl Desk {
         };
         let mut record = self.record(visit, "login.resend", result);
         record.user = challenge.user.map(|user| user.to_string());
-        self.audit.note(record)?;
+        self.audit.note(&record)?;
         if renewed.is_none() {
             return Err(Refused::Over);
         }
@@ -132,7 +132,7 @@ impl Desk {
         if let Err(refused) = &checked {
             let mut record = self.record(visit, "login.code", refused.kind());
             record.user = user.map(|user| user.to_string());
-            self.audit.note(record)?;
+            self.audit.note(&record)?;
         }
         checked
     }

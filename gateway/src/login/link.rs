@@ -158,7 +158,7 @@ impl Desk {
         let result = if sent.is_some() { "sent" } else { "held" };
         let mut record = self.record(visit, "login.link", result);
         record.user = challenge.user.map(|user| user.to_string());
-        self.audit.note(record)?;
+        self.audit.note(&record)?;
         if let Some(person) = sent {
             self.send_code(now, visit, id.hash(), &person, &code);
         }

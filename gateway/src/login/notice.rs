@@ -46,7 +46,7 @@ impl Desk {
         record.user = Some(person.principal.id.to_string());
         record.company = Some(person.principal.company.id.to_string());
         record.detail = Some(format!("{count} failed before this login"));
-        if let Err(error) = self.audit.note(record) {
+        if let Err(error) = self.audit.note(&record) {
             tracing::error!(%error, "that a person was told of failures was not recorded");
         }
     }

@@ -82,7 +82,7 @@ impl Desk {
         if let Ok((_, Clearance::Held(budget))) = &opened {
             record.detail = Some((*budget).to_owned());
         }
-        self.audit.note(record)?;
+        self.audit.note(&record)?;
         opened.map(|(id, _)| Opened { id, by_link })
     }
 

@@ -130,7 +130,7 @@ impl Desk {
             detail: Some(detail),
             ..Record::new(now, event, result)
         };
-        if let Err(error) = self.audit.note(record) {
+        if let Err(error) = self.audit.note(&record) {
             tracing::error!(%error, event, "an event was not recorded");
         }
     }

@@ -170,7 +170,7 @@ impl FromRequest<Arc<Desk>> for Post {
                 let record = desk.record(&visit, "login.refused", refused.kind());
                 let refused = desk
                     .audit
-                    .note(record)
+                    .note(&record)
                     .map_or_else(Refused::from, |()| refused);
                 Err(refused.answer(desk, &visit))
             }

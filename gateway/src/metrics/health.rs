@@ -19,6 +19,8 @@ pub struct Health {
     pub audit_lag: Gauge,
     /// Audit records that could not be written.
     pub audit_lost: IntCounter,
+    /// Whether the audit trail was unbroken when it was gone through last; 1 before.
+    pub audit_unbroken: IntGauge,
     /// Spans of traces that were not delivered.
     pub traces_dropped: IntCounter,
     /// Text messages that the budget of all of them has seen in the last `per` seconds.
@@ -51,6 +53,11 @@ impl Health {
             "Audit records that could not be written",
         )?;
         registry.register(Box::new(audit_lost.clone()))?;
+        let audit_unbroken = gauge(
+            "portvakt_audit_unbroken",
+            "Whether the audit trail was unbroken when it was gone through last",
+        )?;
+        audit_unbroken.set(1);
         let traces_dropped = IntCounter::new(
             "portvakt_traces_dropped_total",
             "Spans of traces that were not delivered",
@@ -83,6 +90,7 @@ impl Health {
             )?,
             audit_lag,
             audit_lost,
+            audit_unbroken,
             messages_used: gauges(
                 "portvakt_messages_budget_used",
                 "Text messages in the last so many seconds, of those that the budget of all allows",

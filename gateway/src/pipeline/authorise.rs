@@ -116,7 +116,7 @@ pub(super) async fn authorise(
 
 /// Reads and denials do not wait for the disk.
 fn note(shared: &Shared, record: crate::audit::Record) {
-    if let Err(error) = shared.audit.note(record) {
+    if let Err(error) = shared.audit.note(&record) {
         tracing::error!(%error, "a decision was not recorded");
     }
 }

@@ -161,7 +161,7 @@ impl Seen {
             )
         };
         self.describe(&mut record);
-        if let Err(error) = shared.audit.note(record) {
+        if let Err(error) = shared.audit.note(&record) {
             tracing::error!(%error, "a refusal was not recorded");
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::secret_ref::SecretRef;
 use super::super::values::http_url;
 use super::super::written::{self, At, Hidden, Written};
-use super::super::{Admin, Audit, Directory, HttpUrl, Listener, Log, Policy, Store};
+use super::super::{Admin, Audit, Directory, HttpUrl, Keeping, Listener, Log, Policy, Store};
 use super::Resolver;
 use super::database::Database;
 use super::listeners::overlap;
@@ -27,12 +27,20 @@ impl Resolver<'_> {
                 Some(at) => self.path("audit.dir", Some(at), ""),
                 None => beside,
             },
-            keep: self.duration(
-                "audit.keep",
-                written.keep.as_ref(),
-                DAY..=DAY * 3650,
-                DAY * 400,
-            ),
+            keeping: Keeping {
+                keep: self.duration(
+                    "audit.keep",
+                    written.keep.as_ref(),
+                    DAY..=DAY * 3650,
+                    DAY * 400,
+                ),
+                largest: self.size(
+                    "audit.segment_size",
+                    written.segment_size.as_ref(),
+                    64 * 1024..=1 << 40,
+                    1 << 30,
+                ),
+            },
         }
     }
 

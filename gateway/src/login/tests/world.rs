@@ -11,11 +11,11 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::audit::{Audit, Record};
+use crate::audit::{Audit, HEADS_KEY, Record};
 use crate::body::Body;
 use crate::client::{Client, RequestId};
 use crate::clock::{ManualClock, SharedClock, Timestamp};
-use crate::config::{self, Config, PublicUrl, Window};
+use crate::config::{self, Config, Keeping, PublicUrl, Window};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
 use crate::login::{Login, LoginParts, Outbox, OutboxMailer};
@@ -155,7 +155,12 @@ impl World {
         let issuer = config.public_url.origin();
         let sealing = master.derive("sealing");
         let keyring = Keyring::open(embedded, sealing, shared_clock.clone(), issuer);
-        let audit = Audit::open(dir.path(), Duration::MAX).unwrap();
+        let audit = Audit::open(
+            dir.path(),
+            Keeping::default(),
+            &MasterKey::generate().derive(HEADS_KEY),
+        )
+        .unwrap();
         let login = Login::new(LoginParts {
             store: Arc::clone(&store),
             directory: Arc::clone(&shared_directory),
@@ -494,7 +499,7 @@ fn configuration(login: config::Login) -> Config {
         },
         audit: config::Audit {
             dir: PathBuf::new(),
-            keep: Duration::MAX,
+            keeping: Keeping::default(),
         },
     }
 }

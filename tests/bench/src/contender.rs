@@ -69,8 +69,6 @@ pub struct Contender {
 /// What differs between two Portvakts of which the growth is measured.
 #[derive(Clone, Debug, Default)]
 pub struct Size {
-    /// Sessions in the store beside the one in use.
-    pub sessions: usize,
     /// Rules beside the shipped ones, and routes.
     pub rules: usize,
     pub routes: usize,
@@ -120,7 +118,6 @@ impl Contender {
             ground,
         };
         let config = place.portvakt(admin, size)?;
-        crate::fill::sessions(&folder, size.sessions)?;
         let built = std::env::var_os("BENCH_PORTVAKT").map(PathBuf::from);
         let program = built.unwrap_or_else(|| ground.repository.join("target/dist/portvakt"));
         let arguments = ["run", "--config", &config.display().to_string()];

@@ -77,6 +77,16 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Reads a moment of RFC 3339, to the millisecond; `None` if it is none, or before 1970.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = moment.unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(millis).ok().map(Self)
+    }
+}
+
 /// The text of the second that a thread wrote last: most moments are in the same one.
 type LastSecond = Option<(u64, String)>;
 
@@ -199,6 +209,10 @@ mod tests {
             let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
             let expected = moment.format(&Rfc3339).unwrap();
             assert_eq!(Timestamp::from_millis(millis).rfc3339(), expected);
+            assert_eq!(
+                Timestamp::parse(&expected),
+                Some(Timestamp::from_millis(millis))
+            );
         }
         let beyond = Timestamp::from_millis(u64::MAX).rfc3339();
         assert_eq!(beyond, format!("{}ms", u64::MAX));

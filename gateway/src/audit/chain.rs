@@ -14,7 +14,6 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
 use crate::secret::Key;
 
 /// The hash of a record.
@@ -71,6 +70,8 @@ pub(super) fn hash(line: &[u8]) -> Hash {
 pub(super) struct Link {
     pub(super) seq: u64,
     pub(super) prev: String,
+    /// When, RFC 3339.
+    pub(super) at: String,
     /// Where the record says that older ones are past their time: the last of those.
     pub(super) through: Option<u64>,
 }
@@ -83,7 +84,7 @@ pub(super) struct Head {
     pub(super) seq: u64,
     /// Its hash, in hexadecimal.
     pub(super) hash: String,
-    /// When the head was made, RFC 3339.
+    /// When the record was made, RFC 3339.
     pub(super) at: String,
     /// Over all of these, in base64.
     pub(super) signature: String,
@@ -102,11 +103,11 @@ impl Signer {
     }
 
     /// A head of a chain that has come this far.
-    pub(super) fn head(&self, tip: Tip, at: Timestamp) -> Head {
+    pub(super) fn head(&self, tip: Tip, at: String) -> Head {
         let mut head = Head {
             seq: tip.seq,
             hash: HEXLOWER.encode(&tip.hash),
-            at: at.rfc3339(),
+            at,
             signature: String::new(),
         };
         head.signature = BASE64.encode(self.0.sign(head.signed().as_bytes()).as_ref());

@@ -50,23 +50,32 @@ impl Segments {
         })
     }
 
-    /// How far the chain in the files has come.
-    pub(super) fn tip(&self) -> io::Result<Tip> {
+    /// How far the chain in the files has come, and the moment of its last record.
+    pub(super) fn tip(&self) -> io::Result<(Tip, String)> {
         for path in newest_first(&self.dir)? {
-            if let Some(line) = last_line(&path)? {
-                let link: Option<Link> = serde_json::from_slice(&line).ok();
-                let seq = match link {
-                    Some(link) => link.seq,
-                    None => {
-                        tracing::error!(file = %path.display(), "the audit trail's last record is damaged: see `portvakt audit verify`");
-                        0
-                    }
-                };
-                let hash = chain::hash(&line);
-                return Ok(Tip { seq, hash });
+            let Some(line) = last_line(&path)? else {
+                continue;
+            };
+            let hash = chain::hash(&line);
+            let link: Option<Link> = serde_json::from_slice(&line).ok();
+            let Some(Link { seq, at, .. }) = link else {
+                tracing::error!(file = %path.display(), "the audit trail's last record is damaged: see `portvakt audit verify`");
+                return Ok((Tip { seq: 0, hash }, String::new()));
+            };
+            return Ok((Tip { seq, hash }, at));
+        }
+        Ok((Tip::START, String::new()))
+    }
+
+    /// The record that the last head vouches for.
+    pub(super) fn vouched(&self) -> io::Result<u64> {
+        for path in newest_first(&self.dir)? {
+            if let Some(line) = last_line(&heads_of(&path))? {
+                let head: Option<Head> = serde_json::from_slice(&line).ok();
+                return Ok(head.map_or(0, |head| head.seq));
             }
         }
-        Ok(Tip::START)
+        Ok(0)
     }
 
     /// Whether a record of a moment begins another file.

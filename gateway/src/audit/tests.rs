@@ -188,6 +188,59 @@ async fn another_key_vouches_for_nothing() {
     );
 }
 
+#[tokio::test]
+async fn a_trail_whose_heads_were_taken_away_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    trail(dir.path(), 90);
+    let audit = open(dir.path());
+    for days in [0, 1] {
+        audit.keep(record(days)).await.unwrap();
+    }
+    drop(audit);
+    verify(dir.path(), &public()).unwrap().unwrap();
+    for name in names(dir.path()) {
+        let heads = segments::heads_of(&dir.path().join(name));
+        let text = std::fs::read(&heads).unwrap();
+        std::fs::remove_file(&heads).unwrap();
+        let found = verify(dir.path(), &public()).unwrap();
+        // One record of the last moments may stand alone.
+        let expected = !heads.ends_with("audit.heads");
+        assert_eq!(found.is_err(), expected, "{}: {found:?}", heads.display());
+        std::fs::write(&heads, text).unwrap();
+    }
+    // A day and more without a head.
+    let copy = tempfile::tempdir().unwrap();
+    let audit = open(copy.path());
+    audit.keep(record(0)).await.unwrap();
+    audit
+        .keep(Record::new(
+            Timestamp::from_millis(61_000),
+            "decision",
+            "allow",
+        ))
+        .await
+        .unwrap();
+    drop(audit);
+    std::fs::remove_file(copy.path().join("audit.heads")).unwrap();
+    let broken = verify(copy.path(), &public()).unwrap().unwrap_err();
+    assert_eq!(
+        (broken.seq, broken.reason.as_str()),
+        (Some(1), "no signed head vouches for it")
+    );
+}
+
+#[tokio::test]
+async fn what_a_crash_left_without_a_head_gets_one_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = open(dir.path());
+    audit.keep(record(0)).await.unwrap();
+    drop(audit);
+    std::fs::remove_file(dir.path().join("audit.heads")).unwrap();
+    drop(open(dir.path()));
+    let verified = verify(dir.path(), &public()).unwrap().unwrap();
+    assert_eq!((verified.vouched, verified.heads), (1, 1));
+}
+
 /// A trail of so many records, over three files, all vouched for.
 fn trail(dir: &Path, records: usize) {
     let keeping = Keeping {

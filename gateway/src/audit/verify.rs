@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use super::chain::{Hash, Head, Link, NOTHING, PublicKey, hash};
 use super::segments::{heads_of, oldest_first};
+use crate::clock::Timestamp;
 
 /// What a trail showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,9 +79,15 @@ fn walk(files: &[PathBuf], key: &PublicKey) -> io::Result<Result<Verified, Box<B
         before: None,
         forgotten: 0,
         begins: None,
+        alone: None,
+        at: String::new(),
     };
-    for file in files.iter().filter(|file| file.exists()) {
+    let mut files = files.iter().filter(|file| file.exists()).peekable();
+    while let Some(file) = files.next() {
         if let Err(broken) = walk.segment(file)? {
+            return Ok(Err(broken));
+        }
+        if let Err(broken) = walk.is_vouched_for(files.peek().is_some()) {
             return Ok(Err(broken));
         }
     }
@@ -95,7 +103,14 @@ struct Walk<'a> {
     forgotten: u64,
     /// The file that the trail begins with.
     begins: Option<PathBuf>,
+    /// The first record that no head vouches for yet, and its moment.
+    alone: Option<(Box<Broken>, String)>,
+    /// The moment of the last record.
+    at: String,
 }
+
+/// How long records stand without a head at most, with some patience.
+const LONGEST_ALONE: Duration = Duration::from_secs(60);
 
 type Step = Result<(), Box<Broken>>;
 
@@ -155,6 +170,13 @@ impl Walk<'_> {
                 self.seen.heads += 1;
             }
             self.before = Some(own);
+            if self.seen.vouched == link.seq {
+                self.alone = None;
+            } else if self.alone.is_none() {
+                let alone = at(Some(link.seq), "no signed head vouches for it".to_owned());
+                self.alone = Some((alone, link.at.clone()));
+            }
+            self.at = link.at;
         }
         Ok(match told.next() {
             None => Ok(()),
@@ -168,6 +190,20 @@ impl Walk<'_> {
                 ),
             })),
         })
+    }
+
+    /// Whether heads vouch for what is written: for all of a closed file, and for all but the last
+    /// moments of the one that is written.
+    fn is_vouched_for(&self, closed: bool) -> Step {
+        let Some((broken, since)) = &self.alone else {
+            return Ok(());
+        };
+        let moments = Timestamp::parse(since).zip(Timestamp::parse(&self.at));
+        let recent = moments.is_some_and(|(first, last)| last.since(first) <= LONGEST_ALONE);
+        match recent && !closed {
+            true => Ok(()),
+            false => Err(broken.clone()),
+        }
     }
 
     /// Whether the trail begins where it should: with record 1, or where it says so itself.

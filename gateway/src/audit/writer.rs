@@ -32,7 +32,7 @@ pub(super) struct Writer {
     signer: Signer,
     tip: Tip,
     /// The moment of the last record.
-    moment: Timestamp,
+    at: String,
     /// The record that the last head vouches for.
     vouched: u64,
     /// Since when there are records that none does.
@@ -51,16 +51,19 @@ impl Writer {
     pub(super) fn new(segments: Segments, key: &Key, lost: Arc<AtomicU64>) -> io::Result<Self> {
         let signer = Signer::new(key);
         let signer = signer.ok_or_else(|| io::Error::other("no key to sign the audit trail"))?;
-        let tip = segments.tip()?;
-        Ok(Self {
+        let (tip, at) = segments.tip()?;
+        let mut writer = Self {
+            vouched: segments.vouched()?,
             segments,
             signer,
             tip,
-            moment: Timestamp::default(),
-            vouched: tip.seq,
+            at,
             since: None,
             lost,
-        })
+        };
+        // For what a crash left without a head.
+        writer.vouch()?;
+        Ok(writer)
     }
 
     /// Writes until nobody is left who could queue anything.
@@ -86,13 +89,13 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.vouch();
+                    self.vouch_or_tell();
                     return;
                 }
             }
             let aged = self.since.is_some_and(|since| since.elapsed() >= HEAD_AGE);
             if aged || self.tip.seq - self.vouched >= HEAD_RECORDS {
-                self.vouch();
+                self.vouch_or_tell();
             }
         }
     }
@@ -118,22 +121,26 @@ impl Writer {
         }
         let (tip, length) = (self.tip, self.segments.length());
         let mut lines = Vec::new();
-        for (moment, fields) in &batch.records {
+        for (_, fields) in &batch.records {
             self.tip.extend(fields, &mut lines);
-            self.moment = *moment;
         }
-        let written = self.segments.write(self.moment, &lines).and_then(|()| {
-            if batch.waiting.is_empty() {
-                return Ok(());
-            }
-            self.segments.current.sync_data()
-        });
+        let last = batch.records.last().map(|(moment, _)| *moment);
+        let written = self
+            .segments
+            .write(last.unwrap_or_default(), &lines)
+            .and_then(|()| {
+                if batch.waiting.is_empty() {
+                    return Ok(());
+                }
+                self.segments.current.sync_data()
+            });
         if let Err(error) = written {
             self.tip = tip;
             self.segments.take_back(length)?;
             return Err(error);
         }
-        if !batch.records.is_empty() {
+        if let Some(last) = last {
+            self.at = last.rfc3339();
             self.since.get_or_insert_with(Instant::now);
         }
         Ok(())
@@ -144,7 +151,8 @@ impl Writer {
         if !self.segments.turns(moment) {
             return Ok(());
         }
-        self.vouch();
+        // No file is closed without a head that vouches for all of it.
+        self.vouch()?;
         self.segments.turn()?;
         for path in self.segments.past(moment)? {
             // On record before it is done.
@@ -171,21 +179,29 @@ impl Writer {
             self.tip = tip;
             self.segments.take_back(length)?;
         }
-        written
+        written?;
+        self.at = moment.rfc3339();
+        self.since.get_or_insert_with(Instant::now);
+        Ok(())
     }
 
-    /// Lets a head vouch for all that is written. Without one nothing is lost but certainty.
-    fn vouch(&mut self) {
+    /// Lets a head vouch for all that is written.
+    fn vouch(&mut self) -> io::Result<()> {
         self.since = None;
-        if self.tip.seq == self.vouched {
-            return;
+        if self.tip.seq <= self.vouched {
+            return Ok(());
         }
-        let head = self.signer.head(self.tip, self.moment);
+        let head = self.signer.head(self.tip, self.at.clone());
         // A head never tells of what a crash could take.
-        let synced = self.segments.current.sync_data();
-        match synced.and_then(|()| self.segments.vouch(&head)) {
-            Ok(()) => self.vouched = self.tip.seq,
-            Err(error) => tracing::error!(%error, "no head vouches for the last audit records"),
+        self.segments.current.sync_data()?;
+        self.segments.vouch(&head)?;
+        self.vouched = self.tip.seq;
+        Ok(())
+    }
+
+    fn vouch_or_tell(&mut self) {
+        if let Err(error) = self.vouch() {
+            tracing::error!(%error, "no head vouches for the last audit records");
         }
     }
 }

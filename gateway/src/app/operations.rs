@@ -55,7 +55,8 @@ impl Operations for Gateway {
         let ended = self.shared.sessions.revoke(&whose).await;
         let ended = self.done(&command, ended.map_err(unavailable), |ended| {
             format!("{ended} ended")
-        })?;
+        });
+        let ended = ended.await?;
         Ok(Ended { ended })
     }
 
@@ -122,7 +123,8 @@ impl Operations for Gateway {
         let unlocked: Result<usize, store::StoreError> = unlocked.await;
         let forgiven = self.done(&command, unlocked.map_err(unavailable), |forgiven| {
             format!("{forgiven} failed comparisons forgiven")
-        })?;
+        });
+        let forgiven = forgiven.await?;
         Ok(Unlocked { forgiven })
     }
 
@@ -138,6 +140,7 @@ impl Operations for Gateway {
         self.done(&command, suspended.await, |suspended: &Suspended| {
             format!("{} sessions ended", suspended.ended)
         })
+        .await
     }
 
     async fn resume(&self, by: &str, email: &str) -> Outcome<Resumed> {
@@ -162,6 +165,7 @@ impl Operations for Gateway {
             };
             suspended.to_owned()
         })
+        .await
     }
 
     async fn shield(&self, by: &str) -> Outcome<Shield> {
@@ -177,7 +181,8 @@ impl Operations for Gateway {
         let raised = self.store.raise_shield(now, fleet).await;
         self.done(&command, raised.map_err(unavailable), |()| {
             "raised".to_owned()
-        })?;
+        })
+        .await?;
         self.shield_now().await
     }
 
@@ -188,7 +193,8 @@ impl Operations for Gateway {
         let lowered = self.store.lower_shield(now, fleet).await;
         self.done(&command, lowered.map_err(unavailable), |()| {
             "lowered".to_owned()
-        })?;
+        })
+        .await?;
         self.shield_now().await
     }
 
@@ -205,7 +211,8 @@ impl Operations for Gateway {
         };
         self.begun(&command).await?;
         let rotated = self.shared.keyring.rotate().await.map_err(unavailable);
-        self.done(&command, rotated, |()| "rotated".to_owned())?;
+        self.done(&command, rotated, |()| "rotated".to_owned())
+            .await?;
         let keys = self.shared.keyring.jwks();
         let mut names = keys
             .get("keys")
@@ -251,19 +258,19 @@ impl Gateway {
     }
 
     /// Notes how a command that changes something ended.
-    fn done<T>(
+    async fn done<T: Send>(
         &self,
         command: &Command<'_>,
         outcome: Outcome<T>,
-        told: impl Fn(&T) -> String,
+        told: impl Fn(&T) -> String + Send,
     ) -> Outcome<T> {
         let (result, detail) = match &outcome {
             Ok(value) => ("ok", told(value)),
             Err(error) => ("failed", error.to_string()),
         };
         let record = self.command_record(command, result, Some(detail));
-        // That it was given is on disk already.
-        if let Err(error) = self.shared.audit.note(&record) {
+        // That it was given is on disk already; it is answered once this is as well.
+        if let Err(error) = self.shared.audit.keep(record).await {
             tracing::error!(%error, command = command.event, "how a command ended was not recorded");
         }
         outcome

@@ -196,7 +196,12 @@ fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let length = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    // A device has no end to look at.
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let length = metadata.len();
     let mut reach = 4096;
     loop {
         let start = length.saturating_sub(reach);

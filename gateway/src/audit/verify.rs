@@ -82,7 +82,7 @@ fn walk(files: &[PathBuf], key: &PublicKey) -> io::Result<Result<Verified, Box<B
         alone: None,
         at: String::new(),
     };
-    let mut files = files.iter().filter(|file| file.exists()).peekable();
+    let mut files = files.iter().filter(|file| file.is_file()).peekable();
     while let Some(file) = files.next() {
         if let Err(broken) = walk.segment(file)? {
             return Ok(Err(broken));

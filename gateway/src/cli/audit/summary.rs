@@ -123,7 +123,9 @@ impl Summary {
                 result: result.to_owned(),
             });
         }
-        if let Some(command) = event.strip_prefix("admin.") {
+        // How it ended is another record of the same command.
+        let begun = event.strip_prefix("admin.").filter(|_| result == "begun");
+        if let Some(command) = begun {
             *self.commands.entry(command.to_owned()).or_default() += 1;
             if command == "session.revoke" || command == "user.suspend" {
                 self.revocations += 1;

@@ -53,6 +53,8 @@ async fn attack(world: &World, email: &str) -> usize {
             .post_json("/.portvakt/login", &json!({ "email": email }))
             .await;
         if asked.json().get("link").is_some() {
+            // The mail is on its way: whoever counts messages next must not meet it.
+            world.message(sent + 1).await;
             break;
         }
         let wrong = json!({ "code": another(&world.code(sent + 1).await) });

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::audit::{Audit, HEADS_KEY, Record};
 use crate::body::Body;
 use crate::client::{Client, RequestId};
-use crate::clock::{ManualClock, SharedClock, Timestamp};
+use crate::clock::{Clock as _, ManualClock, SharedClock, Timestamp};
 use crate::config::{self, Config, Keeping, PublicUrl, Window};
 use crate::directory::SharedDirectory;
 use crate::directory::file::FileDirectory;
@@ -155,12 +155,8 @@ impl World {
         let issuer = config.public_url.origin();
         let sealing = master.derive("sealing");
         let keyring = Keyring::open(embedded, sealing, shared_clock.clone(), issuer);
-        let audit = Audit::open(
-            dir.path(),
-            Keeping::default(),
-            &MasterKey::generate().derive(HEADS_KEY),
-        )
-        .unwrap();
+        let heads = MasterKey::generate().derive(HEADS_KEY);
+        let audit = Audit::open(dir.path(), Keeping::default(), &heads).unwrap();
         let login = Login::new(LoginParts {
             store: Arc::clone(&store),
             directory: Arc::clone(&shared_directory),
@@ -251,8 +247,7 @@ impl World {
     }
 
     pub(super) async fn sessions(&self) -> usize {
-        let all = crate::store::Whose::All;
-        let now = crate::clock::Clock::now(&*self.clock);
+        let (now, all) = (self.clock.now(), crate::store::Whose::All);
         self.store.sessions(now, &all).await.unwrap().len()
     }
 }
